@@ -1,0 +1,92 @@
+// Package identity holds the words that every other package shares: who somebody is (Identity), the account behind
+// them (User), a sign-in of theirs (Session), and what they may do (Role, Permission, Grant). It knows no HTTP and no SQL.
+package identity
+
+import (
+	"errors"
+	"time"
+)
+
+// Sentinels of the stored things. They stand here because the store returns them and the rules branch on them.
+var (
+	// ErrNotFound says that there is no such user, session or grant.
+	ErrNotFound = errors.New("not found")
+	// ErrExists says that a user of that name is there already.
+	ErrExists = errors.New("already exists")
+	// ErrLastAdmin says that the change would leave nobody who can administer AuthKit.
+	ErrLastAdmin = errors.New("last admin")
+)
+
+// Identity is the person or program behind a request, as it is at the moment of that request: role and grants are read
+// anew each time, never remembered. The zero Identity is nobody and may do nothing.
+type Identity struct {
+	// ID is backend and subject, "local:alice". Limits, audit and grants use it; a name alone is never a link.
+	ID        string
+	Backend   string
+	Username  string
+	Email     string
+	FullName  string
+	Role      Role
+	Grants    []Grant
+	SessionID string
+}
+
+// Nobody reports whether no one is signed in.
+func (i Identity) Nobody() bool { return i.ID == "" }
+
+// Grant is a role in one code location. It only ever adds to the role that its holder has everywhere.
+type Grant struct {
+	Location string `json:"location"`
+	Role     Role   `json:"role"`
+}
+
+// User is an account: a row of the users table without its password hash.
+type User struct {
+	// RowID is the store's own number; it appears in no interface.
+	RowID int64
+	// Backend and Subject are the account's lasting name: "local" and the NameKey for local users.
+	Backend string
+	Subject string
+	// Name is as it was typed when the account was made; it is compared by NameKey.
+	Name        string
+	Email       string
+	FullName    string
+	Role        Role
+	Grants      []Grant
+	Disabled    bool
+	CreatedAt   time.Time
+	LastLoginAt time.Time // zero: never
+}
+
+// ID is the name by which limits, audit and grants know the account.
+func (u User) ID() string { return u.Backend + ":" + u.Subject }
+
+// Identity is who the user is in the session of the given public ID.
+func (u User) Identity(sessionID string) Identity {
+	return Identity{
+		ID: u.ID(), Backend: u.Backend, Username: u.Name, Email: u.Email, FullName: u.FullName,
+		Role: u.Role, Grants: u.Grants, SessionID: sessionID,
+	}
+}
+
+// Session is one sign-in. Only the SHA-256 of its token is ever stored.
+type Session struct {
+	TokenHash  []byte
+	UserRowID  int64
+	CreatedAt  time.Time
+	ExpiresAt  time.Time // absolute: no activity moves it
+	LastSeenAt time.Time // the last activity of a person, not of a polling tab
+	Address    string    // client address at sign-in
+	UserAgent  string    // at most 256 bytes
+}
+
+// PublicID names a session in lists and events: the first 12 hex digits of its token's hash, which reveal nothing of the token.
+func (s Session) PublicID() string {
+	const digits = "0123456789abcdef"
+	n := min(6, len(s.TokenHash))
+	id := make([]byte, 0, 2*n)
+	for _, b := range s.TokenHash[:n] {
+		id = append(id, digits[b>>4], digits[b&15])
+	}
+	return string(id)
+}
