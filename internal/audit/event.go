@@ -1,0 +1,77 @@
+package audit
+
+import "time"
+
+// Type names what happened. LOGIN_ATTEMPT and ACCESS_CONTROL are the original's words, the others were added to them.
+type Type string
+
+// The types of events.
+const (
+	LoginAttempt    Type = "LOGIN_ATTEMPT"
+	AccessControl   Type = "ACCESS_CONTROL"
+	AccessOutcome   Type = "ACCESS_OUTCOME"
+	Logout          Type = "LOGOUT"
+	SessionExpired  Type = "SESSION_EXPIRED"
+	SessionRevoked  Type = "SESSION_REVOKED"
+	RateLimited     Type = "RATE_LIMITED"
+	UserCreated     Type = "USER_CREATED"
+	UserDeleted     Type = "USER_DELETED"
+	UserDisabled    Type = "USER_DISABLED"
+	UserEnabled     Type = "USER_ENABLED"
+	RoleChanged     Type = "ROLE_CHANGED"
+	PasswordChanged Type = "PASSWORD_CHANGED"
+)
+
+// The words of Event.Status. They are the original's.
+const (
+	StatusSuccess = "SUCCESS" // a sign-in
+	StatusFailure = "FAILURE" // a sign-in
+	StatusAllowed = "ALLOWED" // an access
+	StatusDenied  = "DENIED"  // an access
+)
+
+// Event is one thing that happened, as it stands in a row of audit_events and in a line on stdout. Only Type is always
+// needed; what is empty is left out. It never holds a password, a token or a cookie.
+//
+// Its JSON has the key order of the original for LOGIN_ATTEMPT and ACCESS_CONTROL, with the added keys after them; see
+// MarshalJSON. Strings from clients may go in as they came: Record and MarshalJSON make them harmless, and so must
+// whoever stores an event by another way than Record (see Clean).
+type Event struct {
+	// Type is what happened; key "event_type".
+	Type Type
+	// Username is whom it happened to: who signed in or tried to, who asked, whose account was changed.
+	Username string
+	// Status is how it ended: SUCCESS or FAILURE, ALLOWED or DENIED.
+	Status string
+	// IP is the client's address, without a port.
+	IP string
+	// Action is the HTTP method of an access.
+	Action string
+	// Resource is the path of an access, without prefix and query.
+	Resource string
+	// Roles are those held at the time of an access.
+	Roles []string
+	// Reason says in one word why: "EDITOR_REQUIRED_FOR_MUTATIONS".
+	Reason string
+	// RequestID ties the events of one request together, and to AuthKit's own log.
+	RequestID string
+	// Timestamp is when it happened; the zero time means now, to Record and Line.
+	Timestamp time.Time
+	// PerformedBy is who changed an account or ended a session, when that is somebody else than its owner: a user's
+	// name, or "cli:" and the name of the operating system's user.
+	PerformedBy string
+	// Identity is the lasting name of the account, "local:alice". Names are made anew, lasting names are not.
+	Identity string
+	// Session is the public ID of the session that it happened in or to.
+	Session string
+	// Mutations are the GraphQL fields that were asked for.
+	Mutations []string
+	// OperationName is the client's own name for the GraphQL operation.
+	OperationName string
+	// Outcome is what Dagster answered to an access: "OK", or the __typename of the answer; those of several mutations
+	// are joined by commas, in the order of Mutations.
+	Outcome string
+	// Targets are what the arguments name, by key: code_location, job, assets, run_ids. The keys stand beside the
+	// others in the JSON, each with a list.
+	Targets map[string][]string
+}
