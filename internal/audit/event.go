@@ -2,24 +2,21 @@ package audit
 
 import "time"
 
-// Type names what happened. LOGIN_ATTEMPT and ACCESS_CONTROL are the original's words, the others were added to them.
-type Type string
-
-// The types of events.
+// The types of events. LOGIN_ATTEMPT and ACCESS_CONTROL are the original's words, the others were added to them.
 const (
-	LoginAttempt    Type = "LOGIN_ATTEMPT"
-	AccessControl   Type = "ACCESS_CONTROL"
-	AccessOutcome   Type = "ACCESS_OUTCOME"
-	Logout          Type = "LOGOUT"
-	SessionExpired  Type = "SESSION_EXPIRED"
-	SessionRevoked  Type = "SESSION_REVOKED"
-	RateLimited     Type = "RATE_LIMITED"
-	UserCreated     Type = "USER_CREATED"
-	UserDeleted     Type = "USER_DELETED"
-	UserDisabled    Type = "USER_DISABLED"
-	UserEnabled     Type = "USER_ENABLED"
-	RoleChanged     Type = "ROLE_CHANGED"
-	PasswordChanged Type = "PASSWORD_CHANGED"
+	EventLoginAttempt    = "LOGIN_ATTEMPT"
+	EventAccessControl   = "ACCESS_CONTROL"
+	EventAccessOutcome   = "ACCESS_OUTCOME"
+	EventLogout          = "LOGOUT"
+	EventSessionExpired  = "SESSION_EXPIRED"
+	EventSessionRevoked  = "SESSION_REVOKED"
+	EventRateLimited     = "RATE_LIMITED"
+	EventUserCreated     = "USER_CREATED"
+	EventUserDeleted     = "USER_DELETED"
+	EventUserDisabled    = "USER_DISABLED"
+	EventUserEnabled     = "USER_ENABLED"
+	EventRoleChanged     = "ROLE_CHANGED"
+	EventPasswordChanged = "PASSWORD_CHANGED"
 )
 
 // The words of Event.Status. They are the original's.
@@ -38,7 +35,7 @@ const (
 // whoever stores an event by another way than Record (see Clean).
 type Event struct {
 	// Type is what happened; key "event_type".
-	Type Type
+	Type string
 	// Username is whom it happened to: who signed in or tried to, who asked, whose account was changed.
 	Username string
 	// Status is how it ended: SUCCESS or FAILURE, ALLOWED or DENIED.
