@@ -1,0 +1,102 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/coder/websocket"
+)
+
+// subprotocol is the one that Dagster speaks. It answers it whatever was offered (1.10 to 1.13).
+const subprotocol = "graphql-ws"
+
+// Judge looks at one message of a client. What it returns as forward goes to Dagster in the message's place, what it returns
+// as refuse is sent back to the client; either may be nil. An error closes the socket. It is called for one message of
+// a socket at a time.
+type Judge = func(ctx context.Context, message []byte) (forward, refuse []byte, err error)
+
+// ServeWebSocket upgrades r and carries messages between the client and Dagster until one of them closes, gone is closed
+// (the session ended: 4401) or r's context ends (AuthKit stops: 1001). Every message of the client is judged, and only what
+// judge returned is sent on. It returns when all of the socket is closed and its goroutines have ended, which takes at most
+// closeGrace longer.
+//
+// The caller has let only a request for Dagster's one WebSocket path come here, and has checked its Origin.
+func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, judge Judge, gone <-chan struct{}) {
+	dagster, err := p.dial(r)
+	if err != nil {
+		p.fail(w, r, err)
+		return
+	}
+	client, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols: []string{subprotocol},
+		// The library's own check of the Origin compares it with the Host header, which behind a proxy is not the one
+		// that the browser sees. The server has compared it with the address that it is known under.
+		InsecureSkipVerify: true,
+		// A compression window costs more memory than all else of a socket.
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		// Accept has answered the client.
+		p.log.Debug().Err(err).Msg("websocket not accepted")
+		_ = dagster.CloseNow()
+		return
+	}
+	client.SetReadLimit(p.messageLimit)
+	dagster.SetReadLimit(-1) // an event log comes in messages of tens of MB, and streams through
+	newSocket(client, dagster, judge, &p.buffers, p.log).run(r.Context(), gone)
+}
+
+// dial opens the other half at Dagster, before the client's is accepted, so that a failure is an HTTP answer.
+func (p *Proxy) dial(r *http.Request) (*websocket.Conn, error) {
+	target, ready := p.target()
+	if !ready || target == nil {
+		return nil, ErrUnavailable
+	}
+	address := *target
+	address.Path, address.RawPath, address.RawQuery = p.prefix+"/graphql", "", ""
+	header := r.Header.Clone()
+	p.cleanHeaders(header, r.Context())
+	dropHandshake(header)
+
+	ctx, cancel := context.WithTimeout(r.Context(), dialTimeout)
+	defer cancel()
+	conn, resp, err := websocket.Dial(ctx, address.String(), &websocket.DialOptions{
+		HTTPClient:      &http.Client{Transport: p.transport, CheckRedirect: neverFollow},
+		HTTPHeader:      header,
+		Subprotocols:    []string{subprotocol},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		if resp != nil && resp.Body != nil {
+			_ = resp.Body.Close()
+		}
+		return nil, unavailable(fmt.Errorf("open a websocket: %w", err))
+	}
+	return conn, nil
+}
+
+// neverFollow keeps the handshake at Dagster: a redirect is its answer, and not one to a WebSocket.
+func neverFollow(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+
+// dropHandshake removes what belongs to the client's own connection: the other one makes its own handshake (RFC 6455
+// section 4.1), and its Origin was checked against our address, not Dagster's.
+func dropHandshake(h http.Header) {
+	for _, value := range h["Connection"] {
+		for name := range strings.SplitSeq(value, ",") {
+			h.Del(strings.TrimSpace(name))
+		}
+	}
+	for name := range h {
+		if strings.HasPrefix(normalName(name), "sec-websocket-") {
+			delete(h, name)
+		}
+	}
+	for _, name := range []string{
+		"Connection", "Upgrade", "Http2-Settings", "Keep-Alive", "Proxy-Connection", "Proxy-Authorization", "Te", "Trailer",
+		"Transfer-Encoding", "Expect", "Content-Length", "Accept-Encoding", "Origin",
+	} {
+		h.Del(name)
+	}
+}
