@@ -1,0 +1,166 @@
+package graphql
+
+import (
+	"bytes"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// checkJSON accepts only text that every JSON reader understands alike. encoding/json alone does not: it takes the last
+// of two equal keys, and puts U+FFFD in the place of broken UTF-8 and of lone surrogates, which Python keeps.
+func checkJSON(data []byte, maxDepth int) error {
+	if !utf8.Valid(data) {
+		return badRequest("the request is not valid UTF-8")
+	}
+	// A byte order mark, NaN, comments and anything after the value are not valid either.
+	if !json.Valid(data) {
+		return badRequest("the request is not valid JSON")
+	}
+	var open []jsonContainer
+	atKey := false
+	for i := 0; i < len(data); i++ {
+		switch c := data[i]; c {
+		case '{', '[':
+			if len(open) == maxDepth {
+				return badRequest("the JSON is nested more than %d levels deep", maxDepth)
+			}
+			atKey = c == '{'
+			open = append(open, jsonContainer{object: atKey})
+		case '}', ']':
+			open, atKey = open[:len(open)-1], false
+		case ',':
+			atKey = open[len(open)-1].object
+		case '"':
+			text := data[i : i+stringLength(data[i:])]
+			i += len(text) - 1
+			if loneSurrogate(text) {
+				return badRequest("a string holds half of a surrogate pair")
+			}
+			if atKey && !open[len(open)-1].add(text) {
+				return badRequest("an object has the same key twice")
+			}
+			atKey = false
+		}
+	}
+	return nil
+}
+
+// jsonContainer is an object or array that is open where checkJSON reads. keys is made when an object has grown past
+// the few keys for which a list is quicker.
+type jsonContainer struct {
+	object bool
+	few    []string
+	keys   map[string]struct{}
+}
+
+const fewKeys = 8
+
+// add notes a key, given as its JSON text, and reports whether it is new. Spellings such as "\u0071uery" are one key.
+func (c *jsonContainer) add(text []byte) bool {
+	key := string(text[1 : len(text)-1])
+	if strings.Contains(key, `\`) {
+		key, _ = jsonString(text)
+	}
+	if c.keys == nil {
+		if slices.Contains(c.few, key) {
+			return false
+		}
+		if c.few = append(c.few, key); len(c.few) < fewKeys {
+			return true
+		}
+		c.keys = make(map[string]struct{}, 2*fewKeys)
+		for _, k := range c.few {
+			c.keys[k] = struct{}{}
+		}
+		return true
+	}
+	before := len(c.keys)
+	c.keys[key] = struct{}{}
+	return len(c.keys) > before
+}
+
+// stringLength is the length of the string literal, quotes included, at the start of text that is known to be whole.
+func stringLength(text []byte) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case '"':
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
+// loneSurrogate reports whether a string literal, of JSON or GraphQL, has a \uD800 to \uDFFF that is not half of a pair.
+func loneSurrogate[T []byte | string](literal T) bool {
+	for i := 0; i < len(literal); i++ {
+		if literal[i] != '\\' {
+			continue
+		}
+		first, ok := escapedUnit(literal[i:])
+		if !ok || !utf16.IsSurrogate(first) {
+			i++ // whatever was escaped, it is not the start of another escape
+			continue
+		}
+		second, ok := escapedUnit(literal[i+6:])
+		if !ok || utf16.DecodeRune(first, second) == utf8.RuneError {
+			return true
+		}
+		i += 11
+	}
+	return false
+}
+
+// escapedUnit reads the \uXXXX at the start of text.
+func escapedUnit[T []byte | string](text T) (rune, bool) {
+	if len(text) < 6 || text[0] != '\\' || text[1] != 'u' {
+		return 0, false
+	}
+	unit, err := strconv.ParseUint(string(text[2:6]), 16, 16)
+	return rune(unit), err == nil
+}
+
+// readObject reads a JSON object whose keys are those of Dagster, compared as Python compares them. A key that differs
+// from one of them in case only is refused: no honest client sends it, and readers without case would take it.
+func readObject(data []byte, maxDepth int, known ...string) (map[string]json.RawMessage, error) {
+	if err := checkJSON(data, maxDepth); err != nil {
+		return nil, err
+	}
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(data, &fields); err != nil || fields == nil {
+		return nil, badRequest("the request must be a JSON object")
+	}
+	for key := range fields {
+		for _, name := range known {
+			if key != name && strings.EqualFold(key, name) {
+				return nil, badRequest("write the key as %s", name)
+			}
+		}
+	}
+	return fields, nil
+}
+
+// jsonString is the value of a JSON string, and false for every other kind of value.
+func jsonString(raw []byte) (string, bool) {
+	var text string
+	if len(raw) == 0 || raw[0] != '"' || json.Unmarshal(raw, &text) != nil {
+		return "", false
+	}
+	return text, true
+}
+
+// encodeJSON writes a value of ours. Its parts are strings and checked JSON, so that it can't fail.
+func encodeJSON(v any) []byte {
+	var out bytes.Buffer
+	encoder := json.NewEncoder(&out)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return []byte("null")
+	}
+	return bytes.TrimSuffix(out.Bytes(), []byte("\n"))
+}
