@@ -1,0 +1,70 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+)
+
+// check looks at settings that are right alone and wrong together. It sees what was readable; what was not is an error
+// already.
+func (c Config) check(in *input) []error {
+	var problems []error
+	fail := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
+	if c.Backend == BackendDummy && c.Host != "" && !c.LoopbackOnly() && !c.AllowInsecureDummy {
+		fail("DAGSTER_AUTH_BACKEND: the dummy backend's passwords are public, so it serves on loopback addresses only, "+
+			"not on %s: use --host 127.0.0.1, another backend, or --allow-insecure-dummy", c.Host)
+	}
+	for _, base := range []struct {
+		env string
+		url *url.URL
+	}{{"DAGSTER_AUTH_EXTERNAL_URL", c.ExternalURL}, {"DAGSTER_AUTH_UPSTREAM", c.Upstream}} {
+		if base.url == nil || in.bad["DAGSTER_WEBSERVER_PATH_PREFIX"] {
+			continue
+		}
+		if err := checkBasePath(base.url, c.PathPrefix); err != nil {
+			fail("%s: %w", in.given[base.env], err)
+		}
+	}
+	if c.Upstream != nil {
+		from := in.given["DAGSTER_AUTH_UPSTREAM"]
+		if c.Upstream.Scheme == "http" && !isLoopback(c.Upstream.Hostname()) && !c.UpstreamInsecure {
+			fail("%s: plain http to another machine can be read and changed on the way: use https, or add --upstream-insecure", from)
+		}
+		if len(c.ChildArgs) > 0 {
+			fail("%s: no dagster-webserver is started, so there is nothing to pass %q to: leave it out", from, c.ChildArgs[0])
+		}
+	} else if c.Port != 0 && c.Port == c.ChildPort {
+		fail("%s: %d is AuthKit's own port: choose another", in.given["DAGSTER_AUTH_CHILD_PORT"], c.ChildPort)
+	}
+	return problems
+}
+
+// caution warns of settings that do nothing, or are less safe than they look.
+func (c Config) caution(in *input) {
+	if _, named := in.given["DAGSTER_AUTH_ADMIN_USER"]; named && !c.AdminPassword.IsSet() {
+		in.warn("DAGSTER_AUTH_ADMIN_USER does nothing without DAGSTER_AUTH_ADMIN_PASSWORD")
+	}
+	for _, prefix := range c.TrustedProxies {
+		if prefix.Bits() == 0 {
+			in.warn("DAGSTER_AUTH_TRUSTED_PROXIES: %s lets every client say where it comes from: write your proxies' addresses", prefix)
+		}
+	}
+	if c.ExternalURL != nil {
+		if c.ExternalURL.Scheme == "https" && c.CookieSecure == SecureNever {
+			in.warn("DAGSTER_AUTH_COOKIE_SECURE=false lets the session cookie travel without TLS: use auto")
+		}
+		if c.ExternalURL.Scheme == "http" && c.CookieSecure == SecureAlways {
+			in.warn("DAGSTER_AUTH_COOKIE_SECURE=true with an http DAGSTER_AUTH_EXTERNAL_URL: browsers will drop the cookie, so signing in won't work")
+		}
+	}
+	if c.UpstreamInsecure && c.Upstream == nil {
+		in.warn("%s does nothing without --upstream", in.given["DAGSTER_AUTH_UPSTREAM_INSECURE"])
+	}
+	if c.Upstream != nil {
+		for _, env := range []string{"DAGSTER_AUTH_WEBSERVER_COMMAND", "DAGSTER_AUTH_CHILD_PORT", "DAGSTER_AUTH_CHILD_USER"} {
+			if from, given := in.given[env]; given {
+				in.warn("%s does nothing with --upstream: no dagster-webserver is started", from)
+			}
+		}
+	}
+}

@@ -1,0 +1,154 @@
+// Package config reads AuthKit's settings, checks all of them at once, and hands them over as one Config that nobody
+// changes afterwards. Defaults give way to the environment, and the environment to flags. It is called by cli, once per
+// start; checking opens, makes and changes nothing but for reading the files that *_FILE variables name.
+package config
+
+import (
+	"errors"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// The backends that exist, by the name under which their users are stored.
+const (
+	BackendLocal = "local"
+	BackendDummy = "dummy"
+)
+
+// CookieSecure says when the session cookie has the Secure attribute.
+type CookieSecure string
+
+// The values of CookieSecure. Auto is Secure for clients that came by TLS.
+const (
+	SecureAuto   CookieSecure = "auto"
+	SecureAlways CookieSecure = "true"
+	SecureNever  CookieSecure = "false"
+)
+
+// Config is every setting, valid and complete.
+type Config struct {
+	// Host and Port are where AuthKit listens. Port 0 is any free one.
+	Host string
+	Port int
+	// PathPrefix is empty or has a leading slash and no trailing one.
+	PathPrefix string
+	// ExternalURL is what browsers see: scheme and host only, or nil when each request's own Host decides.
+	ExternalURL *url.URL
+	// TrustedProxies are the peers whose forwarding headers are believed.
+	TrustedProxies []netip.Prefix
+
+	// Backend is BackendLocal or BackendDummy.
+	Backend string
+	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
+	AllowInsecureDummy bool
+	// Database is the path of the SQLite file.
+	Database string
+	// AdminUser and AdminPassword make the first admin in a database that never had a user. No password: none is made.
+	AdminUser     string
+	AdminPassword Secret
+
+	// SecretKey signs session tokens. Unset, one is made once and kept beside the SQLite file.
+	SecretKey Secret
+	// SessionMaxAge ends a session however active it is; SessionIdleTimeout ends it without activity, and 0 is never.
+	SessionMaxAge      time.Duration
+	SessionIdleTimeout time.Duration
+	CookieName         string
+	CookieSecure       CookieSecure
+	// CookieSameSite is Lax or Strict.
+	CookieSameSite http.SameSite
+
+	// RateLimit turns on the limit of sign-in attempts: RateLimitAttempts in RateLimitWindow.
+	RateLimit         bool
+	RateLimitAttempts int
+	RateLimitWindow   time.Duration
+	// RequestLimit is in requests per second and identity; 0 is no limit.
+	RequestLimit int
+	// MaxBody is the greatest GraphQL request body, in bytes.
+	MaxBody int64
+
+	// AuditLog turns on the audit events on stdout.
+	AuditLog bool
+	LogLevel zerolog.Level
+	// MetricsToken is the bearer that reads the metrics from elsewhere; unset, only loopback addresses may.
+	MetricsToken Secret
+
+	// Upstream is a webserver that runs elsewhere, scheme and host only; nil means that AuthKit starts its own.
+	Upstream *url.URL
+	// UpstreamInsecure allows plain HTTP to an Upstream on another machine.
+	UpstreamInsecure bool
+	// WebserverCommand is the executable to start, by name or path; ChildArgs are the user's arguments for it.
+	WebserverCommand string
+	ChildArgs        []string
+	// ChildPort is the loopback port of the child; 0 is any free one. ChildUser is empty for AuthKit's own user.
+	ChildPort int
+	ChildUser string
+	// ShutdownGrace is how long stopping may take before what is left is killed.
+	ShutdownGrace time.Duration
+
+	// Executable is the path of the running program, so that it is not taken for dagster-webserver when it is called so.
+	Executable string
+}
+
+// Address is where AuthKit listens, as net.Listen wants it.
+func (c Config) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
+
+// LoopbackOnly reports whether only this machine can reach AuthKit.
+func (c Config) LoopbackOnly() bool { return isLoopback(c.Host) }
+
+// Values are flags as they were given, by their long names without dashes.
+type Values map[string]string
+
+// Source is everything that settings are read from.
+type Source struct {
+	Flags      Values
+	Environ    []string // as os.Environ gives it
+	ChildArgs  []string
+	Executable string
+}
+
+// Warning is a setting that does nothing, or not what one may think. It is for people: one line, what to do included.
+type Warning string
+
+// Load reads and checks all settings. The error joins every problem, one line each, so that nobody has to start five
+// times to find five mistakes.
+func Load(src Source) (Config, []Warning, error) {
+	in := newInput(src)
+	cfg := Config{ChildArgs: src.ChildArgs, Executable: src.Executable}
+	var problems []error
+	for _, s := range settings() {
+		if err := in.apply(s, &cfg); err != nil {
+			problems = append(problems, err)
+		}
+	}
+	problems = append(problems, cfg.check(in)...)
+	problems = append(problems, in.foreignNames()...)
+	if err := errors.Join(problems...); err != nil {
+		return Config{}, nil, err
+	}
+	cfg.caution(in)
+	return withoutPaths(cfg), in.warnings, nil
+}
+
+// Database reads only where the database is: the commands that look after users must work whatever else is wrong with
+// the server's settings.
+func Database(src Source) (string, error) {
+	var cfg Config
+	err := newInput(src).apply(databaseSetting(), &cfg)
+	return cfg.Database, err
+}
+
+// withoutPaths leaves scheme and host of the two URLs, whose paths were found to be the path prefix or nothing.
+func withoutPaths(c Config) Config {
+	for _, u := range []**url.URL{&c.ExternalURL, &c.Upstream} {
+		if *u != nil {
+			*u = &url.URL{Scheme: (*u).Scheme, Host: (*u).Host}
+		}
+	}
+	return c
+}
