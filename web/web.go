@@ -3,12 +3,8 @@ package web
 
 import "embed"
 
-// Templates holds the html/template sources of AuthKit's own pages, under templates/.
+// Files holds the html/template sources of AuthKit's own pages under templates/, and what those pages and the user menu
+// load under static/. Everything in static/ is served to anybody, so nothing there is secret.
 //
-//go:embed templates
-var Templates embed.FS
-
-// Static holds the files that those pages and the user menu load, under static/; they hold nothing secret.
-//
-//go:embed static
-var Static embed.FS
+//go:embed templates static
+var Files embed.FS

@@ -14,7 +14,7 @@ const stylesheetLimit = 8 << 10
 
 func stylesheet(t *testing.T) string {
 	t.Helper()
-	css, err := Static.ReadFile("static/style.css")
+	css, err := Files.ReadFile("static/style.css")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,12 +89,12 @@ func TestContrastFormula(t *testing.T) {
 // address of another site.
 func TestNothingFromElsewhere(t *testing.T) {
 	forbidden := regexp.MustCompile(`(?i)\sstyle=|<style|\son[a-z]+=|javascript:|https?://|<script>|url\(|@import`)
-	names, err := fs.Glob(Templates, "templates/*.html")
+	names, err := fs.Glob(Files, "templates/*.html")
 	if err != nil || len(names) == 0 {
 		t.Fatalf("listing templates: %v, got %d", err, len(names))
 	}
 	for _, name := range names {
-		text, err := Templates.ReadFile(name)
+		text, err := Files.ReadFile(name)
 		if err != nil {
 			t.Fatal(err)
 		}

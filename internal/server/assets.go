@@ -40,10 +40,10 @@ func contentType(name string) (string, error) {
 	}
 }
 
-// newAssets reads all files of the folder static/ in files. The prefix is "" or starts with a slash and ends without.
+// newAssets reads all files at the root of files. The prefix is "" or starts with a slash and ends without.
 func newAssets(files fs.FS, prefix string) (*assets, error) {
 	a := &assets{base: prefix + "/auth/static/", urls: map[string]string{}, byPath: map[string]asset{}}
-	names, err := fs.Glob(files, "static/*")
+	names, err := fs.Glob(files, "*")
 	if err != nil {
 		return nil, fmt.Errorf("listing static files: %w", err)
 	}
@@ -55,12 +55,11 @@ func newAssets(files fs.FS, prefix string) (*assets, error) {
 	return a, nil
 }
 
-func (a *assets) add(files fs.FS, file string) error {
-	content, err := fs.ReadFile(files, file)
+func (a *assets) add(files fs.FS, name string) error {
+	content, err := fs.ReadFile(files, name)
 	if err != nil {
 		return fmt.Errorf("reading a static file: %w", err)
 	}
-	name := path.Base(file)
 	kind, err := contentType(name)
 	if err != nil {
 		return err

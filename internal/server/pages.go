@@ -200,7 +200,7 @@ func (p *pages) Error(w http.ResponseWriter, d ErrorData) {
 func explain(status int) (title, message string) {
 	switch {
 	case status == http.StatusServiceUnavailable:
-		return "Not available just now", "You are still signed in. Wait a moment, then reload the page."
+		return "Not available just now", "Wait a moment, then reload the page."
 	case status == http.StatusTooManyRequests:
 		return "Too many requests", "Wait a moment, then reload the page."
 	case status >= http.StatusInternalServerError:
