@@ -1,0 +1,75 @@
+# Everything that a developer or a user of the sources needs. `make` alone lists it.
+
+DAGSTER_VERSION := 1.13.27
+GOLANGCI_VERSION := v2.15.0
+PYTHON ?= python3
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 1m
+
+# go-sqlite3 needs cgo. The C library's resolver is left out (netgo, osusergo), so that the static binary runs anywhere.
+export CGO_ENABLED := 1
+GO_TAGS := netgo osusergo sqlite_omit_load_extension
+LDFLAGS := -s -w -X main.version=$(VERSION) -linkmode external -extldflags "-static"
+SOURCES := $(shell find cmd internal web migrations -type f -not -name '*_test.go' -not -path '*/testdata/*') go.mod go.sum
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-10s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: bin/dagster-authkit ## write bin/dagster-authkit, one static binary
+
+bin/dagster-authkit: $(SOURCES)
+	go build -trimpath -tags '$(GO_TAGS)' -ldflags '$(LDFLAGS)' -o $@ ./cmd/dagster-authkit
+
+.PHONY: venv
+venv: .venv/dagster-$(DAGSTER_VERSION) ## make .venv with the pinned dagster and dagster-webserver
+
+.venv/dagster-$(DAGSTER_VERSION):
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check dagster==$(DAGSTER_VERSION) dagster-webserver==$(DAGSTER_VERSION)
+	touch $@
+
+.PHONY: demo
+demo: build venv ## start AuthKit in front of an example pipeline, with an admin
+	@./examples/demo.sh
+
+.PHONY: test
+test: build venv chromium ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
+	go vet ./...
+	go test -race ./cmd/... ./internal/... ./web/... ./migrations/...
+	go test -timeout 25m ./e2e/...
+
+# The browser tests need Chromium. Debian's package is installed when it is missing and we may; otherwise they are skipped
+# by name, which fails where CI is set.
+.PHONY: chromium
+chromium:
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+
+.PHONY: fuzz
+fuzz: ## run every fuzz target for FUZZTIME (1m)
+	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' internal | xargs grep -hoE '^func Fuzz[A-Za-z]+' | sed 's/func //' | sort -u); do \
+		package=$$(grep -rlE "^func $$target\(" --include='*_test.go' internal | head -1 | xargs dirname); \
+		echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
+	done
+
+.PHONY: lint
+lint: .tools/golangci-lint-$(GOLANGCI_VERSION) ## check the code with golangci-lint
+	$< run ./...
+
+.tools/golangci-lint-$(GOLANGCI_VERSION):
+	GOBIN=$(CURDIR)/.tools go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv .tools/golangci-lint $@
+
+.PHONY: fmt
+fmt: .tools/golangci-lint-$(GOLANGCI_VERSION) ## format the code
+	$< fmt ./...
+
+.PHONY: verify
+verify: ## fail when go.mod is not tidy
+	go mod tidy -diff
+
+.PHONY: image
+image: ## build the container image (needs a Docker engine)
+	docker build -t dagster-authkit .
