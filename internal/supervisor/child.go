@@ -1,0 +1,147 @@
+package supervisor
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// child is one process of dagster-webserver, from its start to its end.
+type child struct {
+	pid  int // also the number of its process group
+	port int
+	args []string
+	// begun is when it was started.
+	begun time.Time
+	// exited is closed when the process has ended; state may be read then.
+	exited chan struct{}
+	state  *os.ProcessState
+	relays []*relay
+	// inUse is set when its output said that the port was taken.
+	inUse atomic.Bool
+}
+
+// start runs the command on that port. Its standard input is empty.
+//
+// The kernel sends the parent-death signal when the thread that started the child ends, not the process (Go issue
+// 27505), so a goroutine holds that thread until the child has ended.
+func (s *Supervisor) start(ctx context.Context, port int) (*child, error) {
+	c := &child{
+		port: port, args: childArgs(s.opts.Args, port, s.opts.Prefix),
+		begun: time.Now(), exited: make(chan struct{}),
+	}
+	// Ending the child is the business of stop, which gives it time; the context must not kill it.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.opts.Command, c.args...)
+	cmd.Env = s.env
+	cmd.SysProcAttr = sysProcAttr(s.account)
+	writers, err := c.pipes(cmd, s.out)
+	if err != nil {
+		return nil, fmt.Errorf("make the child's pipes: %w", err)
+	}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		if err == nil {
+			c.pid = cmd.Process.Pid
+		}
+		started <- err
+		if err != nil {
+			return
+		}
+		// Its result is in the state; there is nothing to copy that could fail besides.
+		_ = cmd.Wait()
+		c.state = cmd.ProcessState
+		close(c.exited)
+	}()
+	err = <-started
+	for _, w := range writers {
+		_ = w.Close()
+	}
+	if err != nil {
+		closeRelays(c.relays)
+		return nil, fmt.Errorf("start %s: %w", s.opts.Command, err)
+	}
+	return c, nil
+}
+
+// pipes gives the command one pipe for each of its outputs and starts carrying their lines. They are our own pipes, not
+// exec's: that one's Wait would wait for all who hold the other end, code servers with a run among them.
+func (c *child) pipes(cmd *exec.Cmd, out *lineWriter) ([]*os.File, error) {
+	stdout, outEnd, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	stderr, errEnd, err := os.Pipe()
+	if err != nil {
+		_, _ = stdout.Close(), outEnd.Close()
+		return nil, err
+	}
+	cmd.Stdout, cmd.Stderr = outEnd, errEnd
+	c.relays = []*relay{newRelay(stdout, out, &c.inUse), newRelay(stderr, out, &c.inUse)}
+	return []*os.File{outEnd, errEnd}, nil
+}
+
+// drain waits a moment for the last lines of an ended child.
+func (c *child) drain() {
+	limit := time.After(drainFor)
+	for _, r := range c.relays {
+		r.drain(limit)
+	}
+}
+
+// dead reports whether the process has ended.
+func (c *child) dead() bool {
+	select {
+	case <-c.exited:
+		return true
+	default:
+		return false
+	}
+}
+
+// signal sends a signal to the webserver alone. Its group is not signalled as one: a run in it would end.
+func (c *child) signal(sig syscall.Signal) {
+	if c.dead() {
+		return
+	}
+	// The process is ours and waited for by one goroutine, so an error only says that it has just ended.
+	_ = syscall.Kill(c.pid, sig)
+}
+
+// exitError describes the end of a child that was never ready.
+func (c *child) exitError(command string) *ExitError {
+	e := &ExitError{Code: c.state.ExitCode(), Reason: c.state.String(), Command: commandLine(command, c.args)}
+	if status, ok := c.state.Sys().(syscall.WaitStatus); ok && status.Signaled() {
+		e.Code = 128 + int(status.Signal())
+	}
+	return e
+}
+
+// commandLine shows a command with its arguments; those that a shell would take apart are quoted.
+func commandLine(command string, args []string) string {
+	words := []string{command}
+	for _, arg := range args {
+		if arg == "" || strings.ContainsAny(arg, " \t\n\"'\\$&|;<>()*?") {
+			arg = fmt.Sprintf("%q", arg)
+		}
+		words = append(words, arg)
+	}
+	return strings.Join(words, " ")
+}
+
+// closeRelays ends the carrying of lines at once. A relay that is stuck in a write to a blocked stderr is left behind.
+func closeRelays(relays []*relay) {
+	limit := time.After(drainFor)
+	for _, r := range relays {
+		_ = r.pipe.Close()
+		r.drain(limit)
+	}
+}
