@@ -2,6 +2,7 @@ package server
 
 import (
 	"io/fs"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -318,10 +319,7 @@ func TestNewPagesFailsAtTheStart(t *testing.T) {
 		{"no stylesheet", func(_, static fstest.MapFS) { delete(static, "style.css") }, "no static file style.css"},
 	}
 	for _, tt := range tests {
-		templates, files := good(), fstest.MapFS{}
-		for name, file := range static {
-			files[name] = file
-		}
+		templates, files := good(), maps.Clone(static)
 		tt.change(templates, files)
 		a, err := newAssets(files, "")
 		if err != nil {
