@@ -29,8 +29,8 @@ type Limits struct {
 	RootFields int   // fields that the operation asks for at the top, with fragments put in place
 }
 
-// DefaultLimits are far above what Dagster's own UI sends: its largest document of 1.13.27 has 2,139 tokens and is
-// 14 brackets deep; run configurations of some MB travel in the variables. 15,000 tokens is graphql-java's default.
+// DefaultLimits are far above what Dagster's own UI sends: its largest document of 1.13.27 has 714 tokens and is
+// 11 brackets deep; run configurations of some MB travel in the variables. 15,000 tokens is graphql-java's default.
 func DefaultLimits() Limits {
 	return Limits{Body: 10 << 20, Document: 1 << 20, Tokens: 15_000, Depth: 200, RootFields: 100}
 }
