@@ -1,0 +1,38 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/identity"
+)
+
+// AppendAudit stores the event durably: after nil, it survives a kill and a power cut.
+func (s *Store) AppendAudit(ctx context.Context, event audit.Event) error {
+	return s.write(ctx, "append audit event", func(tx *sql.Tx) error {
+		return appendAudit(ctx, tx, event)
+	})
+}
+
+func appendAudit(ctx context.Context, db querier, event audit.Event) error {
+	event = event.Clean()
+	if event.Timestamp.IsZero() {
+		event.Timestamp = time.Now()
+	}
+	whole, err := event.MarshalJSON()
+	if err != nil {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `INSERT INTO audit_events
+		(at, event_type, username, username_key, status, ip, request_id, performed_by, event)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		event.Timestamp.UnixMilli(), event.Type, event.Username, identity.NameKey(event.Username), event.Status,
+		event.IP, event.RequestID, event.PerformedBy, string(whole))
+	if err != nil {
+		return fmt.Errorf("insert audit event: %w", err)
+	}
+	return nil
+}

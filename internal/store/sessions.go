@@ -1,0 +1,135 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/identity"
+)
+
+// CreateSession stores a sign-in. The error is identity.ErrNotFound when its user was deleted or disabled since the
+// password was looked at: a session that starts after that must not be.
+func (s *Store) CreateSession(ctx context.Context, session identity.Session) error {
+	return s.write(ctx, "create session", func(tx *sql.Tx) error {
+		return mustChange(ctx, tx, `INSERT INTO sessions
+			(token_hash, user_id, created_at, expires_at, last_seen_at, address, user_agent)
+			SELECT $1, id, $2, $3, $4, $5, $6 FROM users WHERE id = $7 AND disabled = 0`,
+			session.TokenHash, toMillis(session.CreatedAt), toMillis(session.ExpiresAt), toMillis(session.LastSeenAt),
+			session.Address, session.UserAgent, session.UserRowID)
+	})
+}
+
+// SessionByHash finds a session and its user, grants included, by one indexed read. Expired sessions and disabled users
+// are found too; what that means is for the caller to say.
+func (s *Store) SessionByHash(ctx context.Context, hash []byte) (identity.Session, identity.User, error) {
+	sessions, users, err := querySessions(ctx, s.readers, `SELECT `+userColumns+`, `+sessionColumns+`
+		FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN grants g ON g.user_id = u.id
+		WHERE s.token_hash = $1 ORDER BY g.location`, hash)
+	if err == nil && len(sessions) == 0 {
+		err = identity.ErrNotFound
+	}
+	if err != nil {
+		return identity.Session{}, identity.User{}, fmt.Errorf("read session: %w", err)
+	}
+	return sessions[0], users[0], nil
+}
+
+// TouchSession notes activity. Time never runs backwards in it, and a session that is gone stays gone without an error.
+func (s *Store) TouchSession(ctx context.Context, hash []byte, at time.Time) error {
+	return s.write(ctx, "touch session", func(tx *sql.Tx) error {
+		_, err := change(ctx, tx, `UPDATE sessions SET last_seen_at = $1 WHERE token_hash = $2 AND last_seen_at < $1`,
+			toMillis(at), hash)
+		return err
+	})
+}
+
+// DeleteSession ends one session; deleted is false when it had ended before.
+func (s *Store) DeleteSession(ctx context.Context, hash []byte) (deleted bool, err error) {
+	err = s.write(ctx, "delete session", func(tx *sql.Tx) error {
+		n, err := change(ctx, tx, `DELETE FROM sessions WHERE token_hash = $1`, hash)
+		deleted = n > 0
+		return err
+	})
+	return deleted && err == nil, err
+}
+
+// Sessions lists the sessions of one user, or of all when userRowID is 0, the last used first, expired ones that were not
+// swept yet included. Both results have the same length: a session and its user.
+func (s *Store) Sessions(ctx context.Context, userRowID int64) ([]identity.Session, []identity.User, error) {
+	sessions, users, err := listSessions(ctx, s.readers, userRowID)
+	if err != nil {
+		return nil, nil, fmt.Errorf("list sessions: %w", err)
+	}
+	return sessions, users, nil
+}
+
+func listSessions(ctx context.Context, db querier, userRowID int64) ([]identity.Session, []identity.User, error) {
+	return querySessions(ctx, db, `SELECT `+userColumns+`, `+sessionColumns+`
+		FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN grants g ON g.user_id = u.id
+		WHERE $1 = 0 OR s.user_id = $1 ORDER BY s.last_seen_at DESC, s.token_hash, g.location`, userRowID)
+}
+
+// RevokeSessions ends the sessions of one user, or of all when userRowID is 0, and stores one event for each: the one
+// given, with the session, its user and the address it came from filled in. They are returned.
+func (s *Store) RevokeSessions(ctx context.Context, userRowID int64, event audit.Event) ([]audit.Event, error) {
+	var events []audit.Event
+	err := s.write(ctx, "revoke sessions", func(tx *sql.Tx) error {
+		sessions, users, err := listSessions(ctx, tx, userRowID)
+		if err != nil {
+			return err
+		}
+		for i, session := range sessions {
+			one := event
+			one.Username, one.Identity, one.Session = users[i].Name, users[i].ID(), session.PublicID()
+			if err := appendAudit(ctx, tx, one); err != nil {
+				return err
+			}
+			events = append(events, one)
+		}
+		_, err = change(ctx, tx, `DELETE FROM sessions WHERE $1 = 0 OR user_id = $1`, userRowID)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return events, nil
+}
+
+// ExpiredSessions deletes at most limit sessions that are past their absolute lifetime, or that saw no activity for idle
+// (0: no such rule), and returns them with their users.
+func (s *Store) ExpiredSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]identity.Session, []identity.User, error) {
+	var sessions []identity.Session
+	var users []identity.User
+	seen := sql.NullInt64{Int64: now.Add(-idle).UnixMilli(), Valid: idle > 0} // a comparison with NULL is never true
+	err := s.write(ctx, "sweep sessions", func(tx *sql.Tx) (err error) {
+		sessions, users, err = querySessions(ctx, tx, `SELECT `+userColumns+`, `+sessionColumns+`
+			FROM (SELECT * FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2 LIMIT $3) s
+			JOIN users u ON u.id = s.user_id LEFT JOIN grants g ON g.user_id = u.id ORDER BY s.token_hash, g.location`,
+			now.UnixMilli(), seen, limit)
+		if err != nil {
+			return err
+		}
+		for _, session := range sessions {
+			if _, err := change(ctx, tx, `DELETE FROM sessions WHERE token_hash = $1`, session.TokenHash); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	return sessions, users, nil
+}
+
+// CountSessions counts the sessions, expired ones that were not swept yet included.
+func (s *Store) CountSessions(ctx context.Context) (int, error) {
+	var n int
+	if err := s.readers.QueryRowContext(ctx, `SELECT count(*) FROM sessions`).Scan(&n); err != nil {
+		return 0, fmt.Errorf("count sessions: %w", err)
+	}
+	return n, nil
+}

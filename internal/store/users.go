@@ -1,0 +1,184 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/mattn/go-sqlite3"
+
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/identity"
+)
+
+// localBackend is the backend of the users whose password is in the database.
+const localBackend = "local"
+
+// maxNameBytes bounds what is normalised: a stranger's name of a megabyte would cost more than it is worth, and no
+// account has one. A name of 64 characters has at most 256 bytes, and composing or folding it changes that little.
+const maxNameBytes = 1024
+
+// nameKey is identity.NameKey for names that strangers typed; false when no account can have that name.
+func nameKey(name string) (string, bool) {
+	name = strings.TrimSpace(name)
+	if len(name) > maxNameBytes || !isText(name) {
+		return "", false
+	}
+	return identity.NameKey(name), true
+}
+
+// isText is false for what PostgreSQL refuses to store as text.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+// CreateUser makes the account and stores its event. Local users get the subject that their name gives, all others bring
+// one. The error is identity.ErrExists when there is such an account.
+func (s *Store) CreateUser(ctx context.Context, user identity.User, passwordHash string, event audit.Event) (identity.User, error) {
+	err := s.write(ctx, "create user", func(tx *sql.Tx) (err error) {
+		user, err = insertUser(ctx, tx, user, passwordHash)
+		if err != nil {
+			return err
+		}
+		return appendAudit(ctx, tx, event)
+	})
+	if err != nil {
+		return identity.User{}, err
+	}
+	return user, nil
+}
+
+// Bootstrap is CreateUser in a database that never had a local user; in any other it does nothing, also when that user
+// and all others were deleted since: a deleted admin must not rise with the old password.
+func (s *Store) Bootstrap(ctx context.Context, user identity.User, passwordHash string, event audit.Event) (made bool, err error) {
+	err = s.write(ctx, "bootstrap", func(tx *sql.Tx) error {
+		had, err := hadUsers(ctx, tx)
+		if err != nil || had {
+			return err
+		}
+		if _, err := insertUser(ctx, tx, user, passwordHash); err != nil {
+			return err
+		}
+		made = true
+		return appendAudit(ctx, tx, event)
+	})
+	return made && err == nil, err
+}
+
+func insertUser(ctx context.Context, db querier, user identity.User, passwordHash string) (identity.User, error) {
+	if user.Backend == localBackend {
+		user.Subject = identity.NameKey(user.Name)
+	}
+	if user.CreatedAt.IsZero() {
+		user.CreatedAt = time.Now()
+	}
+	created := toMillis(user.CreatedAt)
+	user.CreatedAt = fromMillis(created)
+	err := db.QueryRowContext(ctx, `INSERT INTO users
+		(backend, subject, name, email, full_name, role, password_hash, disabled, created_at, last_login_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id`,
+		user.Backend, user.Subject, user.Name, user.Email, user.FullName, user.Role, passwordHash, user.Disabled,
+		created, toMillis(user.LastLoginAt)).Scan(&user.RowID)
+	if sqliteErr, ok := errors.AsType[sqlite3.Error](err); ok && sqliteErr.ExtendedCode == sqlite3.ErrConstraintUnique {
+		return identity.User{}, identity.ErrExists
+	}
+	if err != nil {
+		return identity.User{}, fmt.Errorf("insert user: %w", err)
+	}
+	for _, grant := range user.Grants {
+		if _, err := db.ExecContext(ctx, `INSERT INTO grants (user_id, location, role) VALUES ($1, $2, $3)`,
+			user.RowID, grant.Location, grant.Role); err != nil {
+			return identity.User{}, fmt.Errorf("insert grant: %w", err)
+		}
+	}
+	return user, nil
+}
+
+// HasUsers reports whether there is a local user now who is not disabled: someone who can sign in.
+func (s *Store) HasUsers(ctx context.Context) (bool, error) {
+	var has bool
+	err := s.readers.QueryRowContext(ctx,
+		`SELECT EXISTS (SELECT 1 FROM users WHERE backend = $1 AND disabled = 0)`, localBackend).Scan(&has)
+	if err != nil {
+		return false, fmt.Errorf("look for users: %w", err)
+	}
+	return has, nil
+}
+
+// HadUsers reports whether the database ever had a local user, deleted ones included.
+func (s *Store) HadUsers(ctx context.Context) (bool, error) {
+	had, err := hadUsers(ctx, s.readers)
+	if err != nil {
+		return false, fmt.Errorf("look for former users: %w", err)
+	}
+	return had, nil
+}
+
+func hadUsers(ctx context.Context, db querier) (had bool, err error) {
+	err = db.QueryRowContext(ctx, `SELECT had_local_user FROM state`).Scan(&had)
+	return had, err
+}
+
+// UserByName finds an account by its name in any spelling that identity.NameKey takes for the same. For backends other
+// than local it finds by subject.
+func (s *Store) UserByName(ctx context.Context, backend, name string) (identity.User, error) {
+	subject, possible := nameKey(name)
+	if backend != localBackend {
+		subject, possible = name, true
+	}
+	if !possible {
+		return identity.User{}, fmt.Errorf("read user: %w", identity.ErrNotFound)
+	}
+	user, err := oneUser(ctx, s.readers, `SELECT `+userColumns+` FROM `+userTables+`
+		WHERE u.backend = $1 AND u.subject = $2 ORDER BY g.location`, backend, subject)
+	if err != nil {
+		return identity.User{}, fmt.Errorf("read user: %w", err)
+	}
+	return user, nil
+}
+
+// Users lists all accounts, by backend and name.
+func (s *Store) Users(ctx context.Context) ([]identity.User, error) {
+	users, err := queryUsers(ctx, s.readers, `SELECT `+userColumns+` FROM `+userTables+`
+		ORDER BY u.backend, u.subject, g.location`)
+	if err != nil {
+		return nil, fmt.Errorf("list users: %w", err)
+	}
+	return users, nil
+}
+
+// UpsertUser makes the account of somebody whom another backend vouches for, or refreshes its name, email, full name and
+// role with what that backend says now. Disabled and grants are AuthKit's own: they stay as they are, and are returned.
+func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.User, error) {
+	if user.Backend == localBackend || user.Backend == "" || user.Subject == "" {
+		return identity.User{}, fmt.Errorf("refresh user: %q is not an account of another backend", user.ID())
+	}
+	err := s.write(ctx, "refresh user", func(tx *sql.Tx) error {
+		_, err := insertUser(ctx, tx, user, "")
+		if errors.Is(err, identity.ErrExists) {
+			// Nothing is written when nothing changed, so that a sign-in does not empty every session cache.
+			_, err = change(ctx, tx, `UPDATE users SET name = $1, email = $2, full_name = $3, role = $4
+				WHERE backend = $5 AND subject = $6 AND (name <> $1 OR email <> $2 OR full_name <> $3 OR role <> $4)`,
+				user.Name, user.Email, user.FullName, user.Role, user.Backend, user.Subject)
+		}
+		if err != nil {
+			return err
+		}
+		user, err = oneUser(ctx, tx, `SELECT `+userColumns+` FROM `+userTables+`
+			WHERE u.backend = $1 AND u.subject = $2 ORDER BY g.location`, user.Backend, user.Subject)
+		return err
+	})
+	if err != nil {
+		return identity.User{}, err
+	}
+	return user, nil
+}
+
+// SignedIn notes the time of the account's last sign-in.
+func (s *Store) SignedIn(ctx context.Context, rowID int64, at time.Time) error {
+	return s.write(ctx, "note sign-in", func(tx *sql.Tx) error {
+		return mustChange(ctx, tx, `UPDATE users SET last_login_at = $1 WHERE id = $2`, toMillis(at), rowID)
+	})
+}
