@@ -367,3 +367,20 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 		}
 	}
 }
+
+func TestMarkdownHasEverySetting(t *testing.T) {
+	t.Parallel()
+	lines := strings.Split(strings.TrimSpace(Markdown()), "\n")
+	if got, want := len(lines), len(Settings())+2; got != want {
+		t.Fatalf("Markdown: got %d lines, want %d", got, want)
+	}
+	for _, line := range lines {
+		if strings.Count(line, " | ") != 3 {
+			t.Errorf("Markdown: %q has not four columns", line)
+		}
+	}
+	want := "| `DAGSTER_WEBSERVER_PORT`, else `DAGIT_PORT` | `-p`, `--port` | `3000` | Port to listen on; 0 is any free one. |"
+	if !slices.Contains(lines, want) {
+		t.Errorf("Markdown: got\n%s\nwant the line\n%s", Markdown(), want)
+	}
+}

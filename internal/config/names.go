@@ -75,10 +75,10 @@ func (in *input) foreignName(name string, known []string) error {
 // ignored with a warning, as AuthKit is then the stricter one; asking for more is an error, as it would be the laxer one.
 func (in *input) fixedRole(name, fixed, what string) error {
 	wanted := strings.ToLower(in.env[name])
-	switch {
-	case wanted == fixed:
+	switch wanted {
+	case fixed:
 		return nil
-	case wanted == "admin":
+	case "admin":
 		return fmt.Errorf("%s: %s need %s and that can't be changed: unset it", name, what, fixed)
 	}
 	in.warn("%s is ignored: %s need %s", name, what, fixed)

@@ -1,0 +1,34 @@
+package config
+
+import "strings"
+
+// Markdown is the table of all settings for the README.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("| variable | flag | default | meaning |\n| --- | --- | --- | --- |\n")
+	for _, s := range Settings() {
+		names := "`" + strings.Join(append([]string{s.Env}, s.Others...), "`, else `") + "`"
+		if s.Secret {
+			names += " (or `_FILE`)"
+		}
+		b.WriteString("| " + names + " | " + flagCell(s) + " | " + codeCell(s.Default) + " | " + strings.ReplaceAll(s.Meaning, "|", `\|`) + " |\n")
+	}
+	return b.String()
+}
+
+func flagCell(s Setting) string {
+	switch {
+	case s.Flag == "":
+		return ""
+	case s.Short == "":
+		return "`--" + s.Flag + "`"
+	}
+	return "`-" + s.Short + "`, `--" + s.Flag + "`"
+}
+
+func codeCell(text string) string {
+	if text == "" {
+		return ""
+	}
+	return "`" + text + "`"
+}
