@@ -1,12 +1,15 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"dagster-authkit/internal/identity"
 )
 
 // The figures are those of the issue: 5 failures of one account from one address, ten times that from one address, and
@@ -144,7 +147,7 @@ func testAttemptsForgotten(t *testing.T, s *Store) {
 
 func testAttemptsNames(t *testing.T, s *Store) {
 	for _, name := range []string{
-		strings.Repeat("x", 1<<20), strings.Repeat("é", 60), "nul\x00", "\xff\xfe", "", strings.Repeat(" ", 1<<20) + "padded",
+		strings.Repeat("x", 1<<20), strings.Repeat("é", 60), "nul\x00", "\xff\xfe", "", "  padded",
 	} {
 		for range 5 {
 			take(t, s, attempt(name, strings.Repeat("address", 100), 0), 0)
@@ -153,7 +156,16 @@ func testAttemptsNames(t *testing.T, s *Store) {
 			t.Errorf("%.10q: not limited: %v, %v", name, wait, err)
 		}
 	}
-	take(t, s, attempt("padded", strings.Repeat("address", 100), 0), 300*time.Second) // spaces gain no attempts
+	take(t, s, attempt("padded", strings.Repeat("address", 100), 0), 300*time.Second) // blanks gain no attempts
+	add(t, s, "padded", "viewer")
+	for _, name := range []string{strings.Repeat(" ", 1<<20) + "padded", "padded\x00", "padded\xff"} {
+		if _, _, err := s.Credentials(t.Context(), name); !errors.Is(err, identity.ErrNotFound) {
+			t.Errorf("%.10q finds an account under a name that is counted apart: %v", name, err)
+		}
+	}
+	if _, _, err := s.Credentials(t.Context(), " Padded "); err != nil {
+		t.Errorf("the control: %v", err)
+	}
 	var longest int
 	if err := s.readers.QueryRow(`SELECT max(max(length(CAST(account AS BLOB)), length(CAST(address AS BLOB)))) FROM login_attempts`).Scan(&longest); err != nil || longest > 64 {
 		t.Errorf("the longest key has %d bytes, %v, want at most 64", longest, err)

@@ -35,6 +35,7 @@ func BenchmarkVersion(b *testing.B) {
 
 func BenchmarkVersionParallel(b *testing.B) {
 	s := benchStore(b)
+	b.ResetTimer()
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			if _, err := s.Version(b.Context()); err != nil {

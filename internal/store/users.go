@@ -18,13 +18,13 @@ import (
 // localBackend is the backend of the users whose password is in the database.
 const localBackend = "local"
 
-// maxNameBytes bounds what is normalised: a stranger's name of a megabyte would cost more than it is worth, and no
-// account has one. A name of 64 characters has at most 256 bytes, and composing or folding it changes that little.
-const maxNameBytes = 1024
+// maxNameBytes bounds what is normalised: a stranger's name of a megabyte would cost more than it is worth. A name of 64
+// characters has at most 256 bytes. It is measured as typed, blanks included: were a name with a kilobyte of blanks
+// before it an account's, every number of blanks would be another name to whoever counts attempts.
+const maxNameBytes = 256
 
 // nameKey is identity.NameKey for names that strangers typed; false when no account can have that name.
 func nameKey(name string) (string, bool) {
-	name = strings.TrimSpace(name)
 	if len(name) > maxNameBytes || !isText(name) {
 		return "", false
 	}
