@@ -91,9 +91,9 @@ func (c *child) pipes(cmd *exec.Cmd, out *lineWriter) ([]*os.File, error) {
 
 // drain waits a moment for the last lines of an ended child.
 func (c *child) drain() {
-	limit := time.After(drainFor)
+	until := time.Now().Add(drainFor)
 	for _, r := range c.relays {
-		r.drain(limit)
+		r.drain(until)
 	}
 }
 
@@ -139,9 +139,9 @@ func commandLine(command string, args []string) string {
 
 // closeRelays ends the carrying of lines at once. A relay that is stuck in a write to a blocked stderr is left behind.
 func closeRelays(relays []*relay) {
-	limit := time.After(drainFor)
+	until := time.Now().Add(drainFor)
 	for _, r := range relays {
 		_ = r.pipe.Close()
-		r.drain(limit)
+		r.drain(until)
 	}
 }

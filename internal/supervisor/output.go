@@ -59,11 +59,11 @@ func newRelay(pipe *os.File, w *lineWriter, inUse *atomic.Bool) *relay {
 	return r
 }
 
-// drain waits for the end of the pipe, at most until the given channel fires.
-func (r *relay) drain(limit <-chan time.Time) {
+// drain waits for the end of the pipe, at most until that moment.
+func (r *relay) drain(until time.Time) {
 	select {
 	case <-r.done:
-	case <-limit:
+	case <-time.After(time.Until(until)):
 	}
 }
 
