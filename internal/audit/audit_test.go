@@ -265,6 +265,34 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 	})
 }
 
+// What has been written waits no longer: a program that runs for a year may write any amount.
+func TestQueueIsFreedByWriting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		big := event(strings.Repeat("x", 1024))
+		for range 100 {
+			big.Roles = append(big.Roles, big.Username)
+		}
+		out, dropped := &output{}, &counter{}
+		trail := open(t, out, audit.Options{Dropped: dropped.drop})
+		ran := make(chan error)
+		go func() { ran <- trail.Run(t.Context()) }()
+		for range 500 {
+			trail.Line(big)
+			synctest.Wait()
+		}
+		if err := trail.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+		if len(out.writes) != 500 || dropped.Load() != 0 {
+			t.Errorf("%d lines were written and %d dropped, want 500 and 0", len(out.writes), dropped.Load())
+		}
+	})
+}
+
 func TestFailingOutIsCountedAndRecovers(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

@@ -75,6 +75,12 @@ func (r *rows) count() (versions, reads, touches int) {
 	return r.versions, r.reads, r.touches
 }
 
+func (r *rows) left() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.sessions)
+}
+
 func (r *rows) CreateSession(_ context.Context, s identity.Session) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -527,8 +533,8 @@ func TestExpiredIsToldOnce(t *testing.T) {
 			})
 		}
 		time.Sleep(24*time.Hour - time.Second)
-		if len(r.sessions) != 600 || len(told) != 0 {
-			t.Errorf("%d sessions and %d told of before their end, want 600 and 0", len(r.sessions), len(told))
+		if r.left() != 600 {
+			t.Errorf("%d sessions before their end, want 600", r.left())
 		}
 		time.Sleep(time.Second)
 		for _, cookie := range cookies[:50] {
@@ -539,14 +545,58 @@ func TestExpiredIsToldOnce(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		cancel()
 		running.Wait()
-		if len(told) != 600 || len(r.sessions) != 0 {
-			t.Errorf("told of %d sessions, %d are left, want 600 and 0", len(told), len(r.sessions))
+		if len(told) != 600 || r.left() != 0 {
+			t.Errorf("told of %d sessions, %d are left, want 600 and 0", len(told), r.left())
 		}
 		for id, times := range told {
 			if times != 1 {
 				t.Errorf("told %d times of session %s", times, id)
 			}
 		}
+	})
+}
+
+// One sweep goes on until nothing is left, however many there are.
+func TestSweepIsComplete(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r, told := newRows(alice), 0
+		m := manager(t, r, func(o *session.Options) {
+			o.Expired = func(context.Context, identity.Session, identity.User) { told++ }
+		})
+		for range 1200 {
+			start(t, m, alice, request(false))
+		}
+		time.Sleep(23 * time.Hour)
+		start(t, m, alice, request(false))
+		time.Sleep(time.Hour)
+		_, stop := running(t, m)
+		synctest.Wait()
+		if r.left() != 1 {
+			t.Errorf("%d sessions are left after the first sweep, want the one that is not over", r.left())
+		}
+		r.fail(errLocked)
+		time.Sleep(24 * time.Hour)
+		r.fail(nil)
+		time.Sleep(time.Minute)
+		stop()
+		if r.left() != 0 || told != 1201 {
+			t.Errorf("%d sessions are left and %d told of after a fault, want 0 and 1201", r.left(), told)
+		}
+	})
+}
+
+// Whoever lowers the lifetime means the sessions that exist, too.
+func TestLoweredLifetime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRows(alice)
+		before, after := manager(t, r), manager(t, r, func(o *session.Options) { o.MaxAge = time.Hour })
+		_, cookie := start(t, before, alice, request(false))
+		checkUser(t, after, request(false, cookie), "Alice")
+		time.Sleep(time.Hour + 2*time.Second)
+		checkUser(t, before, request(false, cookie), "Alice")
+		checkNobody(t, after, request(false, cookie))
 	})
 }
 

@@ -88,13 +88,14 @@ func (m *Manager) poll(ctx context.Context, failing bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
 	defer cancel()
 	version, err := m.rows.Version(ctx)
+	now := time.Now()
 	for _, w := range watchers {
 		if err == nil {
 			err = m.check(ctx, w, version)
 		}
 		// Past a fault only the age is judged: another process may have seen the person since we could last read.
 		fresh := w.checked && w.version == version && err == nil
-		if !time.Now().Before(w.session.ExpiresAt) || fresh && m.over(w.session, time.Now()) {
+		if !now.Before(w.session.ExpiresAt) || fresh && m.over(w.session, now) {
 			m.dismiss(w)
 		}
 	}
@@ -149,9 +150,11 @@ func (m *Manager) dismiss(w *watcher) {
 }
 
 func sameRights(who identity.Identity, user identity.User) bool {
-	return who.ID == user.ID() && who.Role == user.Role && slices.Equal(sorted(who.Grants), sorted(user.Grants))
+	return who.ID == user.ID() && who.Role == user.Role &&
+		(slices.Equal(who.Grants, user.Grants) || slices.Equal(sorted(who.Grants), sorted(user.Grants)))
 }
 
+// sorted is for grants that say the same in another order.
 func sorted(grants []identity.Grant) []identity.Grant {
 	return slices.SortedFunc(slices.Values(grants), func(a, b identity.Grant) int {
 		return strings.Compare(a.Location+"\x00"+string(a.Role), b.Location+"\x00"+string(b.Role))

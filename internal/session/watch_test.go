@@ -112,6 +112,10 @@ func TestWatchNoticesWhatChangedBefore(t *testing.T) {
 		if !closedWithin(m.Watch(ctx, s, who), time.Second) {
 			t.Error("a watch that began after the change, with the identity from before it, is open")
 		}
+		r.change(func() { r.version = 0 }) // as good a version as any
+		if !closedWithin(m.Watch(ctx, s, who), time.Second) {
+			t.Error("a watch that began at version 0, with the identity from before the change, is open")
+		}
 		stop()
 	})
 }
