@@ -85,7 +85,7 @@ func requestFromPayload(payload json.RawMessage, l Limits) (Request, error) {
 	case name != "":
 		req.OperationName = name
 	}
-	req.Variables, err = readVariables(fields["variables"], l)
+	req.Variables, err = compactVariables(fields["variables"])
 	return req, err
 }
 

@@ -74,12 +74,14 @@ func requestFromURL(query map[string]string, l Limits) (Request, error) {
 	if given && name == "" {
 		return Request{}, badRequest("the operation name must not be empty")
 	}
+	req := Request{Query: document, OperationName: name}
 	text, given := query["variables"]
-	if given && text == "" {
-		return Request{}, badRequest("variables are not valid JSON")
+	if !given {
+		return req, nil
 	}
-	variables, err := readVariables([]byte(text), l)
-	return Request{Query: document, OperationName: name, Variables: variables}, err
+	variables, err := variablesFromText(text, l)
+	req.Variables = variables
+	return req, err
 }
 
 func requestFromBody(r *http.Request, l Limits) (Request, error) {

@@ -7,10 +7,9 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// The lexical grammar of the GraphQL specification (October 2021, sections 2.1.9, 2.9.1 and 2.9.2). What is printed is
+// The lexical grammar of the GraphQL specification (October 2021, sections 2.9.1 and 2.9.2; names, section 2.1.9, by isName). What is printed is
 // held against it again, so that nothing which a parser let through by mistake can become more than one token.
 var (
-	nameGrammar  = regexp.MustCompile(`^[_A-Za-z][_0-9A-Za-z]*$`)
 	intGrammar   = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 	floatGrammar = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)
 )
@@ -58,17 +57,24 @@ func (p *printer) token(text string, grammar *regexp.Regexp, what string) {
 }
 
 func (p *printer) name(name string) {
-	// Names make up most of a document, so they are checked without the regular expression unless something is odd.
-	for i := range len(name) {
-		if c := name[i]; c < 'a' || c > 'z' {
-			p.token(name, nameGrammar, "a name that is none")
-			return
-		}
-	}
-	if name == "" {
-		p.fail("an empty name")
+	if !isName(name) {
+		p.fail("a name that is none")
+		return
 	}
 	p.write(name)
+}
+
+// isName stands for a regular expression, which took a tenth of the time of judging a request.
+func isName(text string) bool {
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '_', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		case '0' <= c && c <= '9' && i > 0:
+		default:
+			return false
+		}
+	}
+	return text != ""
 }
 
 func (p *printer) operation(op *ast.OperationDefinition) {
@@ -174,6 +180,9 @@ func (p *printer) directives(list ast.DirectiveList) {
 
 // arguments refuses an argument that is given twice: the judge would see one of the two, and who knows which one runs.
 func (p *printer) arguments(list ast.ArgumentList) {
+	if len(list) == 0 {
+		return
+	}
 	seen := make(map[string]bool, len(list))
 	for i, a := range list {
 		if seen[a.Name] {
@@ -185,9 +194,7 @@ func (p *printer) arguments(list ast.ArgumentList) {
 		p.write(":")
 		p.value(a.Value)
 	}
-	if len(list) > 0 {
-		p.write(")")
-	}
+	p.write(")")
 }
 
 func (p *printer) value(v *ast.Value) {

@@ -74,13 +74,21 @@ func requestFromJSON(body []byte, l Limits) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
-	variables := []byte(fields["variables"])
 	// Dagster reads a string as JSON text that holds the object, as it has to for GET.
-	if text, ok := jsonString(variables); ok {
-		variables = []byte(text)
+	if text, ok := jsonString(fields["variables"]); ok {
+		req.Variables, err = variablesFromText(text, l)
+	} else {
+		req.Variables, err = compactVariables(fields["variables"])
 	}
-	req.Variables, err = readVariables(variables, l)
 	return req, err
+}
+
+// variablesFromText reads variables that came as a text of their own.
+func variablesFromText(text string, l Limits) (json.RawMessage, error) {
+	if err := checkJSON([]byte(text), l.Depth); err != nil {
+		return nil, err
+	}
+	return compactVariables([]byte(text))
 }
 
 // documentAndName takes the document and the operation's name out of a JSON object that was already checked.
@@ -111,13 +119,10 @@ func operationName(raw json.RawMessage) (string, error) {
 	return name, nil
 }
 
-// readVariables checks and compacts the variables. Nothing and null are the same to Dagster.
-func readVariables(raw []byte, l Limits) (json.RawMessage, error) {
+// compactVariables takes JSON that was checked. Nothing and null are the same to Dagster.
+func compactVariables(raw []byte) (json.RawMessage, error) {
 	if len(raw) == 0 {
 		return nil, nil
-	}
-	if err := checkJSON(raw, l.Depth); err != nil {
-		return nil, err
 	}
 	var compact bytes.Buffer
 	if err := json.Compact(&compact, raw); err != nil {

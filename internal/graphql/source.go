@@ -36,6 +36,12 @@ const (
 // next copies or rewrites what stands at pos.
 func (s *scanner) next() error {
 	rest := s.in[s.pos:]
+	// 0xEF starts a byte order mark. All else that is not listed here means the same to every lexer.
+	if n := lengthUntil(rest, "#\"([{)]}\xEF"); n > 0 {
+		s.out.WriteString(rest[:n])
+		s.pos += n
+		return nil
+	}
 	switch c := rest[0]; {
 	case c == '#':
 		// As in graphql-core, a comment ends before the next line feed or carriage return.
@@ -172,10 +178,12 @@ func appendString(out *strings.Builder, value string) {
 	out.WriteByte('"')
 }
 
-// lengthUntil is the length of text before the first of the given characters.
+// lengthUntil is the length of text before the first of the given bytes.
 func lengthUntil(text, stop string) int {
-	if i := strings.IndexAny(text, stop); i >= 0 {
-		return i
+	for i := range len(text) {
+		if strings.IndexByte(stop, text[i]) >= 0 {
+			return i
+		}
 	}
 	return len(text)
 }
