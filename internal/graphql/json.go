@@ -29,7 +29,7 @@ func checkJSON(data []byte, maxDepth int) error {
 				return badRequest("the JSON is nested more than %d levels deep", maxDepth)
 			}
 			atKey = c == '{'
-			open = append(open, jsonContainer{object: atKey})
+			open = push(open, atKey)
 		case '}', ']':
 			open, atKey = open[:len(open)-1], false
 		case ',':
@@ -53,34 +53,45 @@ func checkJSON(data []byte, maxDepth int) error {
 // the few keys for which a list is quicker.
 type jsonContainer struct {
 	object bool
-	few    []string
+	few    [][]byte
 	keys   map[string]struct{}
 }
 
 const fewKeys = 8
 
+// push opens a container in the place that an earlier one left, whose list of keys is used again.
+func push(open []jsonContainer, object bool) []jsonContainer {
+	if len(open) == cap(open) {
+		return append(open, jsonContainer{object: object})
+	}
+	open = open[:len(open)+1]
+	top := &open[len(open)-1]
+	top.object, top.few, top.keys = object, top.few[:0], nil
+	return open
+}
+
 // add notes a key, given as its JSON text, and reports whether it is new. Spellings such as "\u0071uery" are one key.
 func (c *jsonContainer) add(text []byte) bool {
-	key := string(text[1 : len(text)-1])
-	if strings.Contains(key, `\`) {
-		key, _ = jsonString(text)
+	key := text[1 : len(text)-1]
+	if bytes.IndexByte(key, '\\') >= 0 {
+		plain, _ := jsonString(text)
+		key = []byte(plain)
 	}
-	if c.keys == nil {
-		if slices.Contains(c.few, key) {
-			return false
-		}
-		if c.few = append(c.few, key); len(c.few) < fewKeys {
-			return true
-		}
+	if c.keys != nil {
+		before := len(c.keys)
+		c.keys[string(key)] = struct{}{}
+		return len(c.keys) > before
+	}
+	if slices.ContainsFunc(c.few, func(k []byte) bool { return bytes.Equal(k, key) }) {
+		return false
+	}
+	if c.few = append(c.few, key); len(c.few) == fewKeys {
 		c.keys = make(map[string]struct{}, 2*fewKeys)
 		for _, k := range c.few {
-			c.keys[k] = struct{}{}
+			c.keys[string(k)] = struct{}{}
 		}
-		return true
 	}
-	before := len(c.keys)
-	c.keys[key] = struct{}{}
-	return len(c.keys) > before
+	return true
 }
 
 // stringLength is the length of the string literal, quotes included, at the start of text that is known to be whole.

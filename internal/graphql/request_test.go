@@ -228,3 +228,13 @@ func TestReadURLDropsWhatDagsterDoesNotRead(t *testing.T) {
 		t.Errorf("got error %v (-want +got):\n%s", err, diff)
 	}
 }
+
+// TestDefaultLimits has the figures of the issue, and keeps room for the largest document of Dagster's UI.
+func TestDefaultLimits(t *testing.T) {
+	t.Parallel()
+	want := Limits{Body: 10_485_760, Document: 1_048_576, Tokens: 15_000, Depth: 200, RootFields: 100}
+	if diff := cmp.Diff(want, DefaultLimits()); diff != "" {
+		t.Errorf("limits differ (-want +got):\n%s", diff)
+	}
+	mustParse(t, Request{Query: largeDocument(), OperationName: "LargeQuery"})
+}
