@@ -1,0 +1,68 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"net/netip"
+
+	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/dagster"
+	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/policy"
+)
+
+// client is where a request came from, after trusted proxies were seen through.
+type client struct {
+	RequestID string
+	Address   netip.Addr
+	Secure    bool   // it came by TLS
+	Host      string // the host that the browser asked for
+	Direct    bool   // no trusted proxy stood in between
+}
+
+// judged is a request together with what was decided of it.
+type judged struct {
+	// Operation is nil for everything that is not GraphQL to be executed.
+	Operation *graphql.Operation
+	Decision  policy.Decision
+	// Audited says that the trail keeps it: mutations, REST writes and downloads.
+	Audited bool
+	// Targets are what the arguments name, for the trail.
+	Targets map[string][]string
+}
+
+type contextKey int
+
+const (
+	clientKey contextKey = iota
+	pathKey
+	identityKey
+	sessionKey
+	judgedKey
+)
+
+func with[T any](ctx context.Context, key contextKey, value T) context.Context {
+	return context.WithValue(ctx, key, value)
+}
+
+func from[T any](ctx context.Context, key contextKey) T {
+	value, _ := ctx.Value(key).(T)
+	return value
+}
+
+func clientFrom(ctx context.Context) client     { return from[client](ctx, clientKey) }
+func pathFrom(ctx context.Context) dagster.Path { return from[dagster.Path](ctx, pathKey) }
+func identityFrom(ctx context.Context) identity.Identity {
+	return from[identity.Identity](ctx, identityKey)
+}
+func sessionFrom(ctx context.Context) identity.Session {
+	return from[identity.Session](ctx, sessionKey)
+}
+func judgedFrom(ctx context.Context) judged { return from[judged](ctx, judgedKey) }
+
+// Secure reports whether the client came by TLS, as far as trusted proxies tell. It holds within the server's own chain.
+func Secure(r *http.Request) bool { return clientFrom(r.Context()).Secure }
+
+func logFrom(ctx context.Context) *zerolog.Logger { return zerolog.Ctx(ctx) }

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+
+	"dagster-authkit/internal/dagster"
+	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/policy"
+)
+
+// enforce answers a refused request as Dagster itself would, and sends an allowed one on in the form that was judged.
+func (s *Server) enforce(w http.ResponseWriter, r *http.Request) {
+	j, path := judgedFrom(r.Context()), pathFrom(r.Context())
+	if !j.Decision.Allowed {
+		s.answerRefused(w, r, j)
+		return
+	}
+	switch {
+	case path.Route == dagster.GraphQL && isUpgrade(r):
+		s.streamGraphQL(w, r)
+	case path.Route == dagster.GraphQL && j.Operation == nil:
+		s.Dagster.Forward(w, graphiQLRequest(r, path), sender(r))
+	case path.Route == dagster.GraphQL:
+		s.Dagster.Forward(w, canonicalRequest(r, path, j.Operation.Request), sender(r))
+	default:
+		s.Dagster.Forward(w, pathRequest(w, r, path, s.Limits.Body), sender(r))
+	}
+}
+
+func (s *Server) answerRefused(w http.ResponseWriter, r *http.Request, j judged) {
+	if j.Operation == nil || j.Operation.Type != "mutation" {
+		s.answerForbidden(w, r, j.Decision)
+		return
+	}
+	messages := map[string]string{}
+	for _, action := range j.Decision.Actions {
+		messages[action.ResponseKey] = j.Decision.Message(action)
+	}
+	writeJSON(w, http.StatusOK, graphql.Refuse(j.Operation, s.Upstream.Schema(), messages))
+}
+
+func (s *Server) answerForbidden(w http.ResponseWriter, r *http.Request, d policy.Decision) {
+	if wantsDocument(r) {
+		s.pages.Forbidden(w, ForbiddenData{Username: identityFrom(r.Context()).Username, Held: d.Held, Needed: d.Needed})
+		return
+	}
+	s.refuse(w, r, refusal{status: http.StatusForbidden, code: "FORBIDDEN", message: d.Message(d.Actions[0])})
+}
+
+// canonicalRequest is the only form in which GraphQL goes on: written from what was judged.
+func canonicalRequest(r *http.Request, path dagster.Path, request graphql.Request) *http.Request {
+	body := request.Encode()
+	out := r.Clone(r.Context())
+	out.Method = http.MethodPost
+	out.URL.RawPath, out.URL.RawQuery, out.URL.ForceQuery = path.Escaped, "", false
+	out.Body = io.NopCloser(bytes.NewReader(body))
+	out.ContentLength = int64(len(body))
+	out.TransferEncoding = nil
+	out.Trailer = nil
+	out.Header.Set("Content-Type", "application/json")
+	out.Header.Set("Content-Length", strconv.Itoa(len(body)))
+	// The audit trail reads the answers to mutations, and compressing is not the child's work.
+	out.Header.Del("Accept-Encoding")
+	out.Header.Del("Content-Encoding")
+	return out
+}
+
+// graphiQLRequest asks for the GraphiQL page in a way that leaves Dagster no choice: nothing to run, HTML wanted.
+func graphiQLRequest(r *http.Request, path dagster.Path) *http.Request {
+	out := withoutBody(r)
+	out.URL.RawPath, out.URL.RawQuery, out.URL.ForceQuery = path.Escaped, "", false
+	out.Header.Set("Accept", "text/html")
+	return out
+}
+
+// pathRequest sends anything else on below the path that was judged. A body is passed through up to the limit.
+func pathRequest(w http.ResponseWriter, r *http.Request, path dagster.Path, limit int64) *http.Request {
+	out := withoutBody(r)
+	if !safeMethod(r.Method) && r.Body != nil {
+		out.Body, out.ContentLength = http.MaxBytesReader(w, r.Body, limit), r.ContentLength
+	}
+	out.URL.RawPath = path.Escaped
+	return out
+}
+
+// withoutBody drops what a GET has no use for: Dagster reads no body of one.
+func withoutBody(r *http.Request) *http.Request {
+	out := r.Clone(r.Context())
+	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = http.NoBody, 0, nil, nil
+	return out
+}
+
+func sender(r *http.Request) Sender {
+	id, c := identityFrom(r.Context()), clientFrom(r.Context())
+	proto := "http"
+	if c.Secure {
+		proto = "https"
+	}
+	return Sender{
+		User: id.Username, Email: id.Email, Groups: []string{string(id.Role)},
+		For: c.Address.String(), Proto: proto, Host: c.Host,
+	}
+}
+
+// UpstreamFailed answers when the connection to Dagster fails before it answered. The proxy calls it.
+func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
+		panic(http.ErrAbortHandler) // the client left
+	}
+	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		s.refuse(w, r, refusal{status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",
+			message: "The request's body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes."})
+		return
+	}
+	logFrom(r.Context()).Warn().Err(err).Msg("forwarding to Dagster failed")
+	s.refuse(w, r, refusal{status: http.StatusBadGateway, code: "UPSTREAM", message: "Dagster did not answer. Try again in a moment.", retryAfter: readyRetry})
+}

@@ -1,0 +1,108 @@
+package server
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"dagster-authkit/internal/identity"
+)
+
+// pingTimeout bounds how long a probe waits for the database.
+const pingTimeout = 2 * time.Second
+
+// healthAnswer is the whole health answer; strangers see the status alone.
+type healthAnswer struct {
+	Status   string          `json:"status"`
+	Version  string          `json:"version,omitempty"`
+	Uptime   float64         `json:"uptime_seconds,omitempty"`
+	Dagster  *UpstreamStatus `json:"dagster,omitempty"`
+	Database string          `json:"database,omitempty"`
+	Backend  string          `json:"backend,omitempty"`
+}
+
+// health answers probes. ?type=live asks for this process alone, since restarting it mends neither Dagster nor the
+// database; ?type=ready, and no type, ask whether a request would be served now.
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
+	switch kind := r.URL.Query().Get("type"); kind {
+	case "live":
+		s.writeHealth(w, http.StatusOK, healthAnswer{Status: "ok"})
+		return
+	case "", "ready":
+	default:
+		s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "type must be live or ready."})
+		return
+	}
+	answer, status := healthAnswer{Status: "ok"}, http.StatusOK
+	upstream := s.Upstream.Status()
+	database := s.database(r.Context())
+	switch {
+	case database != "ok":
+		answer.Status, status = "database unavailable", http.StatusServiceUnavailable
+	case !upstream.Ready:
+		answer.Status, status = "dagster not ready", http.StatusServiceUnavailable
+	}
+	if s.mayLookInside(r) {
+		answer.Version, answer.Uptime = s.Version, time.Since(s.started).Seconds()
+		answer.Dagster, answer.Database, answer.Backend = &upstream, database, s.Backend.Name()
+	}
+	s.writeHealth(w, status, answer)
+}
+
+func (s *Server) writeHealth(w http.ResponseWriter, status int, answer healthAnswer) {
+	body, err := json.Marshal(answer)
+	if err != nil {
+		status, body = http.StatusInternalServerError, []byte(`{"status":"error"}`)
+	}
+	if status != http.StatusOK {
+		setRetryAfter(w, readyRetry)
+	}
+	writeJSON(w, status, body)
+}
+
+func (s *Server) database(ctx context.Context) string {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	if err := s.Database.Ping(ctx); err != nil {
+		logFrom(ctx).Warn().Err(err).Msg("the database does not answer")
+		return "unavailable"
+	}
+	return "ok"
+}
+
+// mayLookInside allows loopback peers (not those behind a proxy, which may stand on this machine too) and admins.
+func (s *Server) mayLookInside(r *http.Request) bool {
+	if fromLoopback(r) {
+		return true
+	}
+	id, _, err := s.Sessions.Load(r)
+	return err == nil && id.Role.Includes(identity.Admin)
+}
+
+// fromLoopback is about the real peer: a request that any proxy forwarded is not a local one.
+func fromLoopback(r *http.Request) bool {
+	for name := range r.Header {
+		lower := strings.ToLower(name)
+		if lower == "forwarded" || lower == "via" || strings.HasPrefix(lower, "x-forwarded") || lower == "x-real-ip" {
+			return false
+		}
+	}
+	return hostAddress(r.RemoteAddr).IsLoopback()
+}
+
+func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
+	allowed := s.MetricsToken == "" && fromLoopback(r)
+	if s.MetricsToken != "" {
+		token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+		allowed = bearer && subtle.ConstantTimeCompare([]byte(token), []byte(s.MetricsToken)) == 1
+	}
+	if !allowed {
+		s.refuse(w, r, refusal{status: http.StatusForbidden, code: "FORBIDDEN",
+			message: "Metrics are for loopback addresses, or for the bearer of DAGSTER_AUTH_METRICS_TOKEN."})
+		return
+	}
+	s.metrics.handler.ServeHTTP(w, r)
+}

@@ -1,0 +1,157 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/session"
+)
+
+// maxForm bounds the sign-in form: a name of 64 characters, a password of 1,024 and an address of 4 KiB, all escaped.
+const maxForm = 64 << 10
+
+// showLogin is the sign-in form. Whoever is signed in already is sent on.
+func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) {
+	next := safeRedirect(r.URL.Query().Get("next"), s.prefix)
+	_, _, err := s.Sessions.Load(r)
+	switch {
+	case err == nil:
+		w.Header().Set("Cache-Control", "no-store")
+		http.Redirect(w, r, next, http.StatusSeeOther)
+	case errors.Is(err, session.ErrNone):
+		s.Sessions.Clear(w, r)
+		s.loginForm(w, r, http.StatusOK, LoginData{Next: next})
+	default:
+		s.storeFault(w, r, err, "loading the session")
+	}
+}
+
+func (s *Server) loginForm(w http.ResponseWriter, r *http.Request, status int, data LoginData) {
+	has, err := s.Accounts.HasUsers(r.Context())
+	if err != nil {
+		s.storeFault(w, r, err, "asking for users")
+		return
+	}
+	data.NoUsers = !has && s.Backend.Name() == "local"
+	data.Backend = s.Backend.Name()
+	s.pages.Login(w, status, data)
+}
+
+// login checks a password. The attempt is counted before the password is looked at, so that parallel guesses can't outrun
+// the counter; an unknown name, a wrong password and a disabled account look and last the same.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+	if err := r.ParseForm(); err != nil {
+		s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "The form could not be read."})
+		return
+	}
+	credentials := auth.Credentials{Username: r.PostForm.Get("username"), Password: r.PostForm.Get("password")}
+	data := LoginData{Next: safeRedirect(r.PostForm.Get("next"), s.prefix), Username: credentials.Username}
+	account, address := identity.NameKey(credentials.Username), addressKey(clientFrom(r.Context()))
+
+	wait, err := s.Attempts.Take(r.Context(), account, address)
+	if err != nil {
+		s.storeFault(w, r, err, "counting the sign-in attempt")
+		return
+	}
+	if wait > 0 {
+		s.tooManyAttempts(w, r, data, wait)
+		return
+	}
+	user, err := s.Backend.Authenticate(r.Context(), credentials)
+	switch {
+	case errors.Is(err, auth.ErrInvalid):
+		s.failedLogin(w, r, data)
+	case errors.Is(err, auth.ErrBusy):
+		s.metrics.signIn("busy")
+		s.refuse(w, r, refusal{status: http.StatusServiceUnavailable, code: "BUSY", retryAfter: storeRetry,
+			message: "Many people are signing in at this moment. Try again in a few seconds."})
+	case err != nil:
+		s.storeFault(w, r, err, "checking the password")
+	default:
+		s.signIn(w, r, user, account, address, data.Next)
+	}
+}
+
+func (s *Server) tooManyAttempts(w http.ResponseWriter, r *http.Request, data LoginData, wait time.Duration) {
+	s.metrics.signIn("limited")
+	event := signInEvent(r, audit.EventRateLimited, "", identity.Identity{Username: data.Username})
+	event.Status = audit.StatusDenied
+	if err := s.Trail.Record(r.Context(), event); err != nil {
+		s.storeFault(w, r, err, "storing the audit event")
+		return
+	}
+	data.RetryAfter = wait
+	s.loginForm(w, r, http.StatusTooManyRequests, data)
+}
+
+func (s *Server) failedLogin(w http.ResponseWriter, r *http.Request, data LoginData) {
+	s.metrics.signIn("failure")
+	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: data.Username})
+	if err := s.Trail.Record(r.Context(), event); err != nil {
+		s.storeFault(w, r, err, "storing the audit event")
+		return
+	}
+	data.Error = "Wrong name or password."
+	s.loginForm(w, r, http.StatusUnauthorized, data)
+}
+
+// signIn makes the session last of all: what was answered with a cookie is in the trail.
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request, user identity.User, account, address, next string) {
+	ctx := r.Context()
+	if err := s.Attempts.Succeeded(ctx, account, address); err != nil {
+		s.storeFault(w, r, err, "clearing the sign-in attempts")
+		return
+	}
+	user, err := s.Accounts.SignedIn(ctx, user)
+	if err != nil {
+		s.storeFault(w, r, err, "noting the sign-in")
+		return
+	}
+	if err := s.Trail.Record(ctx, signInEvent(r, audit.EventLoginAttempt, audit.StatusSuccess, user.Identity(""))); err != nil {
+		s.storeFault(w, r, err, "storing the audit event")
+		return
+	}
+	if _, err := s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String()); err != nil {
+		s.storeFault(w, r, err, "starting the session")
+		return
+	}
+	s.metrics.signIn("success")
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+// showLogout asks with a button: signing out by a mere link would let any page do it.
+func (s *Server) showLogout(w http.ResponseWriter, r *http.Request) {
+	id, _, err := s.Sessions.Load(r)
+	switch {
+	case err == nil:
+		s.pages.SignOut(w, id)
+	case errors.Is(err, session.ErrNone):
+		s.Sessions.Clear(w, r)
+		s.pages.SignedOut(w)
+	default:
+		s.storeFault(w, r, err, "loading the session")
+	}
+}
+
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	id, err := s.Sessions.End(w, r)
+	if err != nil && !errors.Is(err, session.ErrNone) {
+		s.storeFault(w, r, err, "ending the session")
+		return
+	}
+	if !id.Nobody() {
+		if err := s.Trail.Record(r.Context(), signInEvent(r, audit.EventLogout, audit.StatusSuccess, id)); err != nil {
+			// The session is gone, which is what was asked for: the missing row is told to the log.
+			logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
+		}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Redirect(w, r, s.prefix+"/auth/logout", http.StatusSeeOther)
+}

@@ -1,0 +1,181 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/identity"
+)
+
+// Sessions says who is signed in. ErrNone of package session means nobody; every other error is a fault of the store, which
+// must never look like nobody.
+type Sessions interface {
+	Load(r *http.Request) (identity.Identity, identity.Session, error)
+	Start(w http.ResponseWriter, r *http.Request, user identity.User, address string) (identity.Session, error)
+	End(w http.ResponseWriter, r *http.Request) (identity.Identity, error)
+	// Clear takes the cookie away from a browser whose session is gone; it does nothing when none was sent.
+	Clear(w http.ResponseWriter, r *http.Request)
+}
+
+// Activity follows a session while it lives.
+type Activity interface {
+	// Touch notes that a person, not a polling tab, did something.
+	Touch(ctx context.Context, session identity.Session) error
+	// Watch returns a channel that is closed when the session ended or its role changed.
+	Watch(ctx context.Context, session identity.Session, id identity.Identity) <-chan struct{}
+}
+
+// Accounts is what signing in needs of the rules for users.
+type Accounts interface {
+	// SignedIn notes a sign-in and returns the account, made now if its backend keeps its users elsewhere.
+	SignedIn(ctx context.Context, user identity.User) (identity.User, error)
+	HasUsers(ctx context.Context) (bool, error)
+}
+
+// Attempts limits sign-in attempts.
+type Attempts interface {
+	// Take counts an attempt before its password is looked at; a positive duration says when to come back.
+	Take(ctx context.Context, account, address string) (retryAfter time.Duration, err error)
+	Succeeded(ctx context.Context, account, address string) error
+}
+
+// Requests limits how many requests one identity may send.
+type Requests interface {
+	Allow(key string, now time.Time) (retryAfter time.Duration)
+}
+
+// Trail is the audit trail. Record returns an error when the event could not be stored; a client that leaves meanwhile
+// does not keep it from being stored.
+type Trail interface {
+	Record(ctx context.Context, event audit.Event) error
+}
+
+// Dagster is the way to the running dagster-webserver and back.
+type Dagster interface {
+	// Forward sends the request on as it stands, with identity headers written afresh.
+	Forward(w http.ResponseWriter, r *http.Request, sender Sender)
+	// Stream joins a client's WebSocket with Dagster's until one of them ends or gone is closed. Each message of the client
+	// goes through judge, which returns what to send on, or what to answer instead; its error closes the socket.
+	Stream(w http.ResponseWriter, r *http.Request, sender Sender, judge Judge, gone <-chan struct{})
+}
+
+// Judge looks at one WebSocket message of a client.
+type Judge = func(ctx context.Context, message []byte) (forward, answer []byte, err error)
+
+// Sender is whom Dagster is told a request is from.
+type Sender struct {
+	User, Email string
+	Groups      []string
+	// For, Proto and Host are the client's address, "http" or "https", and the host that the client asked for.
+	For, Proto, Host string
+}
+
+// Upstream tells how the dagster-webserver behind us is.
+type Upstream interface {
+	Status() UpstreamStatus
+	Schema() *graphql.Schema
+}
+
+// UpstreamStatus is the part of the health answer that is about Dagster.
+type UpstreamStatus struct {
+	Ready          bool      `json:"ready"`
+	State          string    `json:"state"`
+	Since          time.Time `json:"since,omitzero"` // when it came into this state
+	PID            int       `json:"pid,omitempty"`
+	Restarts       int       `json:"restarts"`
+	DagsterVersion string    `json:"dagster_version,omitempty"`
+}
+
+// Database tells whether the store answers.
+type Database interface {
+	Ping(ctx context.Context) error
+	CountSessions(ctx context.Context) (int, error)
+}
+
+// Options of a Server. All parts are required.
+type Options struct {
+	Prefix         string // without a trailing slash
+	ExternalURL    *url.URL
+	TrustedProxies []netip.Prefix
+	MetricsToken   string // empty: metrics answer loopback addresses only
+	Version        string
+	Limits         graphql.Limits
+	Web            fs.FS // holds templates and static
+
+	Backend  auth.Backend
+	Sessions Sessions
+	Activity Activity
+	Accounts Accounts
+	Attempts Attempts
+	Requests Requests
+	Trail    Trail
+	Dagster  Dagster
+	Upstream Upstream
+	Database Database
+	Registry *prometheus.Registry
+	Log      zerolog.Logger
+}
+
+// Server answers every request of the listener.
+type Server struct {
+	Options
+
+	prefix     string
+	origin     origin
+	protection *http.CrossOriginProtection
+	pages      *pages
+	assets     *assets
+	metrics    *metrics
+	started    time.Time
+	log        zerolog.Logger
+}
+
+// New checks that nothing is missing and returns a Server.
+func New(o Options) (*Server, error) {
+	static, err := fs.Sub(o.Web, "static")
+	if err != nil {
+		return nil, fmt.Errorf("opening the static files: %w", err)
+	}
+	files, err := newAssets(static, o.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("reading the static files: %w", err)
+	}
+	rendered, err := newPages(o.Web, files, o.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("reading the templates: %w", err)
+	}
+	s := &Server{
+		Options: o, prefix: o.Prefix, origin: origin{trusted: o.TrustedProxies, external: o.ExternalURL},
+		protection: http.NewCrossOriginProtection(), pages: rendered, assets: files, started: time.Now(), log: o.Log,
+	}
+	s.metrics = newMetrics(o.Registry, s)
+	return s, nil
+}
+
+// MenuScript is the address of the user menu's script, for the proxy to put into Dagster's page.
+func (s *Server) MenuScript() string { return s.assets.URL("menu.js") }
+
+// Handler is the whole chain, outermost layer first.
+func (s *Server) Handler() http.Handler {
+	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.authorize, s.audit)
+	return chain(s.split(s.ours(), dagster), s.trace, s.recover, s.route, s.crossOrigin)
+}
+
+// chain wraps h so that the first layer is the outermost.
+func chain(h http.Handler, layers ...func(http.Handler) http.Handler) http.Handler {
+	for i := len(layers) - 1; i >= 0; i-- {
+		h = layers[i](h)
+	}
+	return h
+}

@@ -1,0 +1,116 @@
+package server
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"time"
+
+	"dagster-authkit/internal/dagster"
+	"dagster-authkit/internal/ratelimit"
+	"dagster-authkit/internal/session"
+)
+
+// storeRetry is what a client is told to wait when the database does not answer.
+const storeRetry = 2 * time.Second
+
+// session finds out who asks. A store that does not answer is 503 with the cookie kept: it says nothing about the person.
+func (s *Server) session(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		id, current, err := s.Sessions.Load(r)
+		switch {
+		case errors.Is(err, session.ErrNone):
+			s.Sessions.Clear(w, r)
+			s.nobody(w, r)
+			return
+		case err != nil:
+			s.storeFault(w, r, err, "loading the session")
+			return
+		}
+		ctx := with(with(r.Context(), identityKey, id), sessionKey, current)
+		if isActivity(r) {
+			if err := s.Activity.Touch(ctx, current); err != nil {
+				logFrom(ctx).Warn().Err(err).Msg("noting the session's activity failed")
+			}
+		}
+		next.ServeHTTP(w, r.WithContext(ctx))
+	})
+}
+
+// isActivity tells a person's doing from a tab that polls: documents count here, mutations where they are judged, and
+// menu.js sends a beat on pointer or key use.
+func isActivity(r *http.Request) bool {
+	return safeMethod(r.Method) && wantsDocument(r) && pathFrom(r.Context()).Route != dagster.Static
+}
+
+// nobody answers a request without a session. The probes of Dagster's Helm chart ask /server_info without one.
+func (s *Server) nobody(w http.ResponseWriter, r *http.Request) {
+	switch {
+	case pathFrom(r.Context()).Route == dagster.ServerInfo && safeMethod(r.Method):
+		if !s.Upstream.Status().Ready {
+			s.refuse(w, r, notReady())
+			return
+		}
+		writeJSON(w, http.StatusOK, []byte("{}"))
+	case wantsDocument(r) && safeMethod(r.Method):
+		w.Header().Set("Cache-Control", "no-store")
+		http.Redirect(w, r, s.loginURL(r), http.StatusSeeOther)
+	default:
+		s.refuse(w, r, refusal{status: http.StatusUnauthorized, code: "UNAUTHENTICATED", message: "Sign in first, at " + s.prefix + "/auth/login."})
+	}
+}
+
+func (s *Server) loginURL(r *http.Request) string {
+	next := safeRedirect(r.URL.RequestURI(), s.prefix)
+	login := s.prefix + "/auth/login"
+	if next == s.prefix+"/" {
+		return login
+	}
+	return login + "?next=" + url.QueryEscape(next)
+}
+
+func (s *Server) storeFault(w http.ResponseWriter, r *http.Request, err error, doing string) {
+	if r.Context().Err() != nil {
+		return // the client left; nobody reads the answer and nothing is wrong with the store
+	}
+	logFrom(r.Context()).Error().Err(err).Msg(doing + " failed")
+	s.refuse(w, r, refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: storeRetry,
+		message: "AuthKit can't reach its database just now. You are still signed in; try again in a moment."})
+}
+
+// rateLimit bounds what one identity may ask.
+func (s *Server) rateLimit(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if wait := s.Requests.Allow(identityFrom(r.Context()).ID, time.Now()); wait > 0 {
+			s.refuse(w, r, refusal{status: http.StatusTooManyRequests, code: "RATE_LIMITED", message: "Too many requests: slow down.", retryAfter: wait})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// addressKey is the client's address as limits count it.
+func addressKey(c client) string { return ratelimit.AddressKey(c.Address) }
+
+// ready answers for Dagster while it starts.
+func (s *Server) ready(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		status := s.Upstream.Status()
+		switch {
+		case status.Ready:
+			next.ServeHTTP(w, r)
+		case wantsDocument(r) && safeMethod(r.Method):
+			s.pages.Waiting(w, WaitingData{
+				Username: identityFrom(r.Context()).Username, Restarting: status.Restarts > 0, Elapsed: time.Since(status.Since),
+			})
+		default:
+			s.refuse(w, r, notReady())
+		}
+	})
+}
+
+const readyRetry = 2 * time.Second
+
+func notReady() refusal {
+	return refusal{status: http.StatusServiceUnavailable, code: "STARTING", message: "Dagster is starting. Try again in a moment.", retryAfter: readyRetry}
+}

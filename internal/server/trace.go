@@ -1,0 +1,151 @@
+package server
+
+import (
+	"crypto/rand"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/rs/zerolog"
+)
+
+// trace gives the request its ID, client address and logger, and counts its answer.
+func (s *Server) trace(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		start := time.Now()
+		c := s.origin.client(r)
+		// The text form of 130 random bits; a client's own X-Request-Id is not taken over, so that no one can forge the
+		// link between an answer and the audit trail.
+		c.RequestID = strings.ToLower(rand.Text())
+		w.Header().Set("X-Request-Id", c.RequestID)
+		log := s.log.With().Str("request_id", c.RequestID).Logger()
+		ctx := log.WithContext(with(r.Context(), clientKey, c))
+
+		recorder := &recorder{ResponseWriter: w}
+		defer func() {
+			s.metrics.request(r, recorder.routeName, recorder.status(), time.Since(start))
+			s.logRequest(&log, r, recorder, c.Address, time.Since(start))
+		}()
+		next.ServeHTTP(recorder, r.WithContext(ctx))
+	})
+}
+
+func (s *Server) logRequest(log *zerolog.Logger, r *http.Request, w *recorder, address netip.Addr, took time.Duration) {
+	event := log.Debug()
+	if w.status() >= http.StatusInternalServerError {
+		event = log.Warn()
+	}
+	// The path only: a query string can hold run configuration.
+	event.Str("method", r.Method).Str("path", r.URL.Path).Int("status", w.status()).Int64("bytes", w.bytes).
+		Stringer("ip", address).Dur("took_ms", took).Msg("request")
+}
+
+// recorder notes what was answered. Unwrap keeps flushing, hijacking and deadlines of the real writer in reach.
+type recorder struct {
+	http.ResponseWriter
+	code      int
+	bytes     int64
+	routeName string
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) WriteHeader(code int) {
+	// 1xx answers come before the real one; 101 is the last word of an upgraded connection.
+	if w.code == 0 && (code >= http.StatusOK || code == http.StatusSwitchingProtocols) {
+		w.code = code
+	}
+	w.ResponseWriter.WriteHeader(code)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.code == 0 {
+		w.code = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+func (w *recorder) status() int {
+	if w.code == 0 {
+		return http.StatusOK
+	}
+	return w.code
+}
+
+// origin knows by which addresses a browser may reach us and whom to believe about it.
+type origin struct {
+	trusted  []netip.Prefix
+	external *url.URL // nil: the request's own host counts
+}
+
+// client sees through trusted proxies. X-Forwarded-For is read from the right, past trusted hops only; the leftmost value
+// is whatever the client wrote.
+func (o origin) client(r *http.Request) client {
+	peer := hostAddress(r.RemoteAddr)
+	c := client{Address: peer, Secure: r.TLS != nil, Host: r.Host, Direct: !o.trusts(peer)}
+	if !c.Direct {
+		c.Address = o.forwardedFor(r.Header.Values("X-Forwarded-For"), peer)
+		if proto := lastValue(r.Header.Values("X-Forwarded-Proto")); proto != "" {
+			c.Secure = strings.EqualFold(proto, "https")
+		}
+		if host := lastValue(r.Header.Values("X-Forwarded-Host")); host != "" {
+			c.Host = host
+		}
+	}
+	if o.external != nil {
+		c.Secure = o.external.Scheme == "https"
+		c.Host = o.external.Host
+	}
+	return c
+}
+
+func (o origin) forwardedFor(headers []string, peer netip.Addr) netip.Addr {
+	hops := strings.Split(strings.Join(headers, ","), ",")
+	address := peer
+	for i := len(hops) - 1; i >= 0; i-- {
+		hop, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(hops[i]), "[]"))
+		if err != nil {
+			return address
+		}
+		address = hop.Unmap().WithZone("")
+		if !o.trusts(address) {
+			return address
+		}
+	}
+	return address
+}
+
+func (o origin) trusts(address netip.Addr) bool {
+	for _, prefix := range o.trusted {
+		if prefix.Contains(address) {
+			return true
+		}
+	}
+	return false
+}
+
+// lastValue is the value that the nearest proxy wrote.
+func lastValue(headers []string) string {
+	if len(headers) == 0 {
+		return ""
+	}
+	values := strings.Split(headers[len(headers)-1], ",")
+	return strings.TrimSpace(values[len(values)-1])
+}
+
+func hostAddress(hostport string) netip.Addr {
+	host, _, err := net.SplitHostPort(hostport)
+	if err != nil {
+		return netip.Addr{}
+	}
+	address, err := netip.ParseAddr(host)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return address.Unmap().WithZone("")
+}
