@@ -7,8 +7,9 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// The lexical grammar of the GraphQL specification (October 2021, sections 2.9.1 and 2.9.2; names, section 2.1.9, by isName). What is printed is
-// held against it again, so that nothing which a parser let through by mistake can become more than one token.
+// The lexical grammar of the GraphQL specification (October 2021, sections 2.9.1 and 2.9.2; isName is section 2.1.9).
+// What is printed is held against it again, so that nothing which a parser let through by mistake can become more than
+// one token.
 var (
 	intGrammar   = regexp.MustCompile(`^-?(0|[1-9][0-9]*)$`)
 	floatGrammar = regexp.MustCompile(`^-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?$`)

@@ -172,3 +172,34 @@ func TestErrorBody(t *testing.T) {
 		t.Errorf("got %s, want %s", got, want)
 	}
 }
+
+// TestRefuseFieldsThatMayBeNull is about a later Dagster whose UnauthorizedError says more: what can't be known is null
+// where the schema allows that.
+func TestRefuseFieldsThatMayBeNull(t *testing.T) {
+	t.Parallel()
+	text := `{"kind":"SCALAR","name":"String"}`
+	schema, err := ParseIntrospection([]byte(`{"data":{"__schema":{"queryType":{"name":"M"},"mutationType":{"name":"M"},"types":[
+		{"kind":"SCALAR","name":"String"},
+		{"kind":"OBJECT","name":"M","fields":[
+			{"name":"m","type":{"kind":"OBJECT","name":"UnauthorizedError"}},
+			{"name":"all","type":{"kind":"LIST","ofType":{"kind":"OBJECT","name":"UnauthorizedError"}}}]},
+		{"kind":"OBJECT","name":"UnauthorizedError","fields":[
+			{"name":"message","type":{"kind":"NON_NULL","ofType":` + text + `}},
+			{"name":"hint","type":` + text + `},
+			{"name":"cause","type":{"kind":"OBJECT","name":"UnauthorizedError"}},
+			{"name":"code","type":{"kind":"NON_NULL","ofType":` + text + `}}]}]}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests := map[string]string{
+		"mutation{m{message hint cause{code}}}": `{"data":{"m":{"message":"` + testMessage + `","hint":null,"cause":null}}}`,
+		"mutation{m{code}}":                     forbidden("m"),
+		"mutation{m{cause}}":                    forbidden("m"),
+		"mutation{all{message}}":                forbidden("all"),
+	}
+	for document, want := range tests {
+		if got := refuseAll(t, schema, Request{Query: document}); got != want {
+			t.Errorf("%s:\ngot  %s\nwant %s", document, got, want)
+		}
+	}
+}
