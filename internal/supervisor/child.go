@@ -37,7 +37,7 @@ func (s *Supervisor) start(ctx context.Context, port int) (*child, error) {
 		begun: time.Now(), exited: make(chan struct{}),
 	}
 	// Ending the child is the business of stop, which gives it time; the context must not kill it.
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.opts.Command, c.args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), s.opts.Command, c.args...) //nolint:gosec // running the user's command is the purpose
 	cmd.Env = s.env
 	cmd.SysProcAttr = sysProcAttr(s.account)
 	writers, err := c.pipes(cmd, s.out)

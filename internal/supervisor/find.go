@@ -33,7 +33,8 @@ func find(name, self, path string) (string, error) {
 		if _, err := exec.LookPath(candidate); err != nil {
 			continue
 		}
-		if info, err := os.Stat(candidate); err == nil && !os.SameFile(info, own) {
+		info, err := os.Stat(candidate) //nolint:gosec // PATH is the user's to set
+		if err == nil && !os.SameFile(info, own) {
 			return candidate, nil
 		}
 	}

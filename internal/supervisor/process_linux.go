@@ -55,7 +55,7 @@ func processes() ([]process, error) {
 // readProcess reads /proc/PID/stat and cmdline; proc(5) has the fields.
 func readProcess(pid int) (p process, alive bool) {
 	dir := "/proc/" + strconv.Itoa(pid)
-	stat, err := os.ReadFile(dir + "/stat")
+	stat, err := os.ReadFile(dir + "/stat") //nolint:gosec // dir is made of a number
 	if err != nil {
 		return process{}, false
 	}
@@ -64,7 +64,7 @@ func readProcess(pid int) (p process, alive bool) {
 		return process{}, false
 	}
 	// A cmdline that can't be read leaves the arguments empty, which the rule for runs takes as unknown.
-	line, _ := os.ReadFile(dir + "/cmdline")
+	line, _ := os.ReadFile(dir + "/cmdline") //nolint:gosec // as above
 	p.args = strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
 	return p, true
 }

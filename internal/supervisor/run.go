@@ -15,10 +15,10 @@ const (
 	portTakenCode = 3
 )
 
-// errTaken says that the fixed port is not free.
-type errTaken int
+// takenError says that the port which the user fixed is not free.
+type takenError int
 
-func (e errTaken) Error() string {
+func (e takenError) Error() string {
 	return fmt.Sprintf("port %d of %s, which --child-port names, is taken by another program", int(e), childHost)
 }
 
@@ -93,7 +93,7 @@ func (s *Supervisor) launch(ctx context.Context) (*child, error) {
 		}
 		port = picked
 	} else if l, err := listen(ctx, port); err != nil {
-		return nil, errTaken(port)
+		return nil, takenError(port)
 	} else if err := l.Close(); err != nil {
 		return nil, fmt.Errorf("try the child's port: %w", err)
 	}
@@ -169,11 +169,12 @@ func (s *Supervisor) neverReady(l *loop, c *child) error {
 	// What it leaves would otherwise outlive us by 45 s.
 	s.clear([]int{c.pid}, time.Now().Add(leftoverGrace))
 	end := c.exitError(s.opts.Command)
+	s.change(func(st *State) { st.PID, st.LastExit = 0, end.Reason })
 	if !c.inUse.Load() && end.Code != portTakenCode {
 		return end
 	}
 	if s.opts.Port != 0 {
-		end.Reason += ": " + errTaken(s.opts.Port).Error()
+		end.Reason += ": " + takenError(s.opts.Port).Error()
 		return end
 	}
 	if l.takenRuns++; l.takenRuns == portTries {

@@ -4,19 +4,25 @@
 //
 // What the code relies on was measured on dagster-webserver 1.13.27 and 1.10.0 (Linux, default run launcher):
 //
-//   - The webserver starts one code server per location (`python -m dagster api grpc`), and with the
-//     DefaultRunCoordinator each run is a child of that code server, started by multiprocessing's spawn
-//     (`--multiprocessing-fork`); steps of the multiprocess executor are children of the run. All of them stay in the
-//     webserver's process group. With the queued coordinator (the default since 1.10) it is dagster-daemon that starts
-//     runs, in its own process tree, and nothing here ever meets them.
+//   - The webserver starts one code server per location (`python -m dagster api grpc`). With the DefaultRunCoordinator
+//     each run is a child of that code server, started by multiprocessing's spawn (`--multiprocessing-fork`), and a step
+//     of the multiprocess executor is a child of the run. All of them, and their helpers (`tail -F`), stay in the
+//     webserver's process group and session. With the queued coordinator, 1.13's default, runs are dagster-daemon's, in
+//     its own process tree, and nothing here ever meets them.
 //   - After its first run a code server keeps multiprocessing's resource tracker as a child; that is no run.
-//   - 1.13 answers SIGTERM by telling its code servers to shut down once their runs are over, and ends with code 0 in
-//     about a second, without waiting for them; the runs end in success. 1.10.0 dies of the signal at once and its code
-//     servers live on until they miss the heartbeat (45 s).
-//   - A code server that is asked to stop, or misses the heartbeat, waits for its runs. SIGTERM to it ends it at once,
-//     which is why only those without a run ever get it.
+//   - Told to stop by SIGTERM, 1.13 asks its code servers to shut down once their runs are over and ends with code 0 in
+//     about a second, without waiting for the runs, which end in success. 1.10.0 dies of the signal at once; its code
+//     servers live on until they have missed the heartbeat for 45 s.
+//   - SIGTERM to an idle code server ends it in a second or two; with a run it would leave that run without its keeper,
+//     which is why only idle ones ever get it.
+//   - After a kill -9 of AuthKit the parent-death signal is all there is: as for SIGTERM, 1.13 and its idle code servers
+//     are gone in seconds, while an idle code server of 1.10.0 stays for the 45 s.
+//   - A run that outlives AuthKit has nobody who reads its stdout. With Dagster's own capture of compute logs it does not
+//     notice and ends in success (Python's logging drops what it can't write); with NoOpComputeLogManager, where steps
+//     write straight to our pipe, a print fails and so does the run.
 //
-// How a run is told from an idle code server is in tree.go.
+// How a run is told from an idle code server is in tree.go. Elsewhere than on Linux nobody can be told from anybody, so
+// only the webserver itself is ever ended there.
 package supervisor
 
 import (
