@@ -409,12 +409,13 @@ func TestQueue(t *testing.T) {
 			})
 		}
 		leaving, leave := context.WithCancel(t.Context())
-		for i := range cores + 64 {
-			if i >= cores && i%2 == 0 {
-				hash(leaving)
-			} else {
-				hash(t.Context())
-			}
+		for range cores {
+			hash(t.Context())
+		}
+		synctest.Wait() // those have the cores, whichever goroutine is first to run
+		for range 32 {
+			hash(leaving)
+			hash(t.Context())
 		}
 		synctest.Wait()
 		if _, err := c.Hash(t.Context(), "x"); !errors.Is(err, ErrBusy) {
