@@ -186,6 +186,16 @@ func TestReadHTTPBodyLimit(t *testing.T) {
 	wantStatus(t, err, 413)
 }
 
+func TestReadHTTPManyValues(t *testing.T) {
+	t.Parallel()
+	for count, want := range map[int]bool{999_000: true, 1_001_000: false} {
+		body := `{"query":"{a}","variables":{"x":[` + strings.Repeat("1,", count-1) + `1]}}`
+		if _, err := ReadHTTP(post("/", "application/json", body), DefaultLimits()); (err == nil) != want {
+			t.Errorf("%d values: got error %v, want accepted %t", count, err, want)
+		}
+	}
+}
+
 // TestManyKeys is about an object with more keys than are compared one by one.
 func TestManyKeys(t *testing.T) {
 	t.Parallel()
