@@ -79,8 +79,10 @@ func (vs values) of(v *ast.Value) (any, bool) {
 			}
 		}
 		return object, true
-	default:
+	case ast.StringValue, ast.BlockValue, ast.EnumValue:
 		return v.Raw, true
+	default:
+		return nil, false // no kind that the printer lets through
 	}
 }
 

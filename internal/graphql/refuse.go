@@ -93,6 +93,8 @@ func (r *refusal) root() *ast.Definition {
 		return r.schema.Query
 	case ast.Mutation:
 		return r.schema.Mutation
+	case ast.Subscription:
+		return nil // refused by ErrorFrame
 	default:
 		return nil
 	}

@@ -1,6 +1,7 @@
 package graphql
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -22,8 +23,12 @@ func wantStatus(t *testing.T, err error, status int) {
 	}
 }
 
+func newRequest(method, target, body string) *http.Request {
+	return httptest.NewRequestWithContext(context.Background(), method, target, strings.NewReader(body))
+}
+
 func post(target, contentType, body string) *http.Request {
-	r := httptest.NewRequest(http.MethodPost, target, strings.NewReader(body))
+	r := newRequest(http.MethodPost, target, body)
 	if contentType != "" {
 		r.Header.Set("Content-Type", contentType)
 	}
@@ -32,7 +37,7 @@ func post(target, contentType, body string) *http.Request {
 
 func TestReadHTTPOpenDoors(t *testing.T) {
 	t.Parallel()
-	get := func(query string) *http.Request { return httptest.NewRequest(http.MethodGet, "/graphql?"+query, nil) }
+	get := func(query string) *http.Request { return newRequest(http.MethodGet, "/graphql?"+query, "") }
 	tests := map[string]struct {
 		in   *http.Request
 		want Request
@@ -77,7 +82,7 @@ func TestReadHTTPClosedDoors(t *testing.T) {
 	const ok = `{"query":"{a}"}`
 	asJSON := func(body string) *http.Request { return post("/graphql", "application/json", body) }
 	get := func(query string) *http.Request {
-		r := httptest.NewRequest(http.MethodGet, "/graphql", nil)
+		r := newRequest(http.MethodGet, "/graphql", "")
 		r.URL.RawQuery = query
 		return r
 	}
@@ -91,8 +96,8 @@ func TestReadHTTPClosedDoors(t *testing.T) {
 		in   *http.Request
 		want int
 	}{
-		"other method":                     {httptest.NewRequest(http.MethodPut, "/graphql?query={a}", nil), 405},
-		"HEAD":                             {httptest.NewRequest(http.MethodHead, "/graphql?query={a}", nil), 405},
+		"other method":                     {newRequest(http.MethodPut, "/graphql?query={a}", ""), 405},
+		"HEAD":                             {newRequest(http.MethodHead, "/graphql?query={a}", ""), 405},
 		"GET without a query":              {get("op=A"), 400},
 		"GET with two queries":             {get("query={a}&query=mutation{m}"), 400},
 		"GET with an escaped second query": {get("query={a}&%71uery=mutation{m}"), 400},

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
@@ -44,7 +45,7 @@ func dagsterSchema(tb testing.TB) *Schema {
 // readOnlyAnswers is what dagster-webserver --read-only of that version answered to each mutation.
 func readOnlyAnswers(t *testing.T, version string) map[string]any {
 	t.Helper()
-	data, err := os.ReadFile("testdata/readonly-mutations-" + version + ".json")
+	data, err := fs.ReadFile(os.DirFS("testdata"), "readonly-mutations-"+version+".json")
 	if err != nil {
 		t.Fatal(err)
 	}
