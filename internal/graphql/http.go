@@ -93,10 +93,13 @@ func requestFromBody(r *http.Request, l Limits) (Request, error) {
 	if err != nil {
 		return Request{}, err
 	}
-	if kind == "application/graphql" {
-		return Request{Query: string(body)}, nil
+	if kind != "application/graphql" {
+		return requestFromJSON(body, l)
 	}
-	return requestFromJSON(body, l)
+	if !utf8.Valid(body) {
+		return Request{}, badRequest("the document is not valid UTF-8")
+	}
+	return Request{Query: string(body)}, nil
 }
 
 // contentType is the one media type of the request, or an error when there is any doubt about how to read the body.

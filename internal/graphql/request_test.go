@@ -147,6 +147,7 @@ func TestReadHTTPClosedDoors(t *testing.T) {
 		"byte order mark":                  {asJSON("\ufeff" + ok), 400},
 		"UTF-16":                           {asJSON("{\x00\"\x00q\x00"), 400},
 		"broken UTF-8":                     {asJSON("{\"query\":\"{a}#\xff\"}"), 400},
+		"broken UTF-8 in a document":       {post("/graphql", "application/graphql", "{a}#\xff"), 400},
 		"lone surrogate":                   {asJSON(`{"query":"{a}#\ud800"}`), 400},
 		"reversed surrogates":              {asJSON(`{"query":"{a}#\ude00\ud83d"}`), 400},
 		"lone surrogate in a key":          {asJSON(`{"query":"{a}","variables":{"\ud800x":1}}`), 400},
