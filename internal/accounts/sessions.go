@@ -1,0 +1,75 @@
+package accounts
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/identity"
+)
+
+// SignIn is a session and whose it is.
+type SignIn struct {
+	Session identity.Session
+	User    identity.User
+}
+
+// Sessions lists the sessions of the user, or of everybody when name is empty, the last used first. Those past their
+// lifetime are left out; they are deleted by a sweep that may not have come yet.
+func (s *Service) Sessions(ctx context.Context, name string) ([]SignIn, error) {
+	var named []identity.User
+	if name != "" {
+		var err error
+		if named, err = s.named(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	sessions, users, err := s.sessions.Sessions(ctx, 0)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	var live []SignIn
+	for i, session := range sessions {
+		wanted := name == "" || slices.ContainsFunc(named, func(u identity.User) bool { return u.RowID == users[i].RowID })
+		if wanted && now.Before(session.ExpiresAt) {
+			live = append(live, SignIn{session, users[i]})
+		}
+	}
+	return live, nil
+}
+
+// RevokeSessions ends all sessions of the user and says how many there were. One event is stored for each. Are there
+// several users of that name in different backends, it ends the sessions of all of them: too many is the safe mistake.
+func (s *Service) RevokeSessions(ctx context.Context, by, name string) (int, error) {
+	named, err := s.named(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	total := 0
+	for _, user := range named {
+		n, err := s.revoke(ctx, by, user.RowID)
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
+// RevokeAll ends everybody's sessions and says how many there were.
+func (s *Service) RevokeAll(ctx context.Context, by string) (int, error) { return s.revoke(ctx, by, 0) }
+
+func (s *Service) revoke(ctx context.Context, by string, rowID int64) (int, error) {
+	events, err := s.sessions.RevokeSessions(ctx, rowID, audit.Event{
+		Type: audit.EventSessionRevoked, PerformedBy: by, Timestamp: time.Now().UTC(),
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, ev := range events {
+		s.published(ev)
+	}
+	return len(events), nil
+}
