@@ -127,7 +127,7 @@ func TestWatchEndsByTime(t *testing.T) {
 		options func(*session.Options)
 		after   time.Duration
 	}{
-		{"age", func(*session.Options) {}, 24 * time.Hour},
+		{"age", anHour, time.Hour},
 		{"idleness", idle(time.Hour), time.Hour},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -147,6 +147,24 @@ func TestWatchEndsByTime(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWatchIsClosedOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRows(alice)
+		m := manager(t, r)
+		s, _ := start(t, m, alice, request(false))
+		gone := m.Watch(t.Context(), s, alice.Identity(s.PublicID()))
+		m.Poll(t.Context())
+		time.Sleep(24 * time.Hour)
+		r.change(func() { clear(r.sessions) }) // it is both revoked and too old when it is next looked at
+		m.Poll(t.Context())
+		m.Poll(t.Context())
+		if !closedWithin(gone, time.Millisecond) {
+			t.Error("a session that is over twice is open")
+		}
+	})
 }
 
 func TestWatchIdleSessionThatIsTouchedElsewhere(t *testing.T) {
@@ -174,7 +192,7 @@ func TestWatchThroughAFault(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := newRows(alice)
-		m := manager(t, r, idle(time.Hour))
+		m := manager(t, r, idle(time.Hour), func(o *session.Options) { o.MaxAge = 4 * time.Hour })
 		ctx, stop := running(t, m)
 		first, _ := start(t, m, alice, request(false))
 		gone := m.Watch(ctx, first, alice.Identity(first.PublicID()))
@@ -182,7 +200,7 @@ func TestWatchThroughAFault(t *testing.T) {
 			t.Fatal("closed before anything happened")
 		}
 		r.fail(errLocked)
-		if closedWithin(gone, 23*time.Hour) {
+		if closedWithin(gone, 3*time.Hour) {
 			t.Error("a fault of the store closed the connection")
 		}
 		r.mu.Lock()
@@ -246,7 +264,7 @@ func TestWatchIsReleased(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, gone := range all {
-			if closedWithin(gone, 0) {
+			if closedWithin(gone, time.Millisecond) {
 				t.Error("a released watch was closed")
 			}
 		}
