@@ -1,0 +1,216 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/rs/zerolog"
+	"golang.org/x/term"
+
+	"dagster-authkit/internal/accounts"
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/ratelimit"
+	"dagster-authkit/internal/server"
+	"dagster-authkit/internal/session"
+	"dagster-authkit/internal/store"
+)
+
+func newTrail(rows *store.Store, cfg config.Config, out io.Writer, registry *prometheus.Registry, log zerolog.Logger) (*audit.Trail, error) {
+	dropped := prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "dagster_authkit_audit_lines_dropped_total", Help: "Audit lines that stdout did not take in time; their rows are stored.",
+	})
+	registry.MustRegister(dropped)
+	return audit.New(audit.Options{Rows: rows, Out: out, Enabled: cfg.AuditLog, Log: log, Dropped: dropped.Inc})
+}
+
+// bootstrap makes the first admin from the environment, or says how to make one. A database that ever had a user is left
+// alone: a deleted admin does not rise with the old password.
+func bootstrap(ctx context.Context, users *accounts.Service, rows *store.Store, cfg config.Config, log zerolog.Logger) error {
+	if cfg.Backend != config.BackendLocal {
+		return nil
+	}
+	if cfg.AdminPassword.IsSet() {
+		made, warning, err := users.Bootstrap(ctx, cfg.AdminUser, cfg.AdminPassword.Reveal())
+		if err != nil {
+			return fmt.Errorf("making the first admin: %w", err)
+		}
+		if warning != "" && made {
+			log.Warn().Str("user", cfg.AdminUser).Msg(warning)
+		}
+		if made {
+			log.Info().Str("user", cfg.AdminUser).Msg("made the first admin from DAGSTER_AUTH_ADMIN_USER and _PASSWORD")
+		}
+	}
+	has, err := rows.HasUsers(ctx)
+	if err != nil {
+		return fmt.Errorf("looking for users: %w", err)
+	}
+	if !has {
+		log.Warn().Msgf("nobody can sign in yet: make the first admin with: dagster-authkit add-user NAME --admin --db %s", cfg.Database)
+	}
+	return nil
+}
+
+func newBackend(users *store.Store, passwords *auth.Passwords, cfg config.Config) (auth.Backend, error) {
+	if cfg.Backend == config.BackendDummy {
+		return auth.NewDummy(), nil
+	}
+	return auth.NewLocal(auth.LocalOptions{Users: users, Passwords: passwords})
+}
+
+func newSessions(rows *store.Store, trail *audit.Trail, cfg config.Config, log zerolog.Logger) (*session.Manager, error) {
+	secret := cfg.SecretKey.Reveal()
+	if !cfg.SecretKey.IsSet() {
+		var err error
+		if secret, err = secretBeside(cfg.Database); err != nil {
+			return nil, err
+		}
+	}
+	return session.New(session.Options{
+		Rows: rows, Key: []byte(secret), MaxAge: cfg.SessionMaxAge, IdleTimeout: cfg.SessionIdleTimeout,
+		CookieName: cfg.CookieName, Path: cfg.PathPrefix + "/", Secure: secure(cfg), Sweep: sweep(rows),
+		Expired: func(ctx context.Context, s identity.Session, u identity.User) {
+			event := audit.Event{Type: audit.EventSessionExpired, Username: u.Name, Identity: u.ID(), Session: s.PublicID(), IP: s.Address}
+			if err := trail.Record(ctx, event); err != nil {
+				log.Error().Err(err).Msg("storing the audit event failed")
+			}
+		},
+		Log: log,
+	})
+}
+
+// sweep gives the session manager its rows in its own words.
+func sweep(rows *store.Store) session.Sweep {
+	return func(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]session.Ended, error) {
+		sessions, users, err := rows.ExpiredSessions(ctx, now, idle, limit)
+		ended := make([]session.Ended, len(sessions))
+		for i := range sessions {
+			ended[i] = session.Ended{Session: sessions[i], User: users[i]}
+		}
+		return ended, err
+	}
+}
+
+// attempts gives the sign-in limit its rows in its own words.
+type attempts struct{ *store.Store }
+
+// TakeAttempt counts an attempt.
+func (a attempts) TakeAttempt(ctx context.Context, attempt ratelimit.Attempt) (time.Duration, error) {
+	return a.Store.TakeAttempt(ctx, store.Attempt(attempt))
+}
+
+func newSignInLimit(rows *store.Store, cfg config.Config) (*ratelimit.SignIn, error) {
+	return ratelimit.NewSignIn(ratelimit.Options{
+		Attempts: attempts{rows}, Limit: cfg.RateLimitAttempts, Window: cfg.RateLimitWindow, Enabled: cfg.RateLimit,
+	})
+}
+
+// attemptsSweep is how often the sign-in attempts that no longer count are deleted.
+const attemptsSweep = 10 * time.Minute
+
+func (a *App) sweepAttempts(ctx context.Context) error {
+	ticker := time.NewTicker(attemptsSweep)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			if err := a.store.SweepAttempts(ctx, now.Add(-a.cfg.RateLimitWindow)); err != nil && ctx.Err() == nil {
+				a.log.Warn().Err(err).Msg("sweeping the sign-in attempts failed")
+			}
+		}
+	}
+}
+
+// signIns is what signing in needs of the accounts.
+type signIns struct{ rows *store.Store }
+
+// SignedIn notes a sign-in. An account whose users live elsewhere than in our database is made, or refreshed, first.
+func (s signIns) SignedIn(ctx context.Context, user identity.User) (identity.User, error) {
+	if user.RowID == 0 {
+		var err error
+		if user, err = s.rows.UpsertUser(ctx, user); err != nil {
+			return identity.User{}, err
+		}
+	}
+	return user, s.rows.SignedIn(ctx, user.RowID, time.Now())
+}
+
+// HasUsers asks the database.
+func (s signIns) HasUsers(ctx context.Context) (bool, error) { return s.rows.HasUsers(ctx) }
+
+// announce says what is served, where, for whom, and what is not safe about it.
+func (a *App) announce() {
+	cfg := a.cfg
+	a.log.Info().Str("address", "http://"+a.listener.Addr().String()+cfg.PathPrefix+"/").Str("backend", cfg.Backend).
+		Str("database", absolute(cfg.Database)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
+	if cfg.Backend == config.BackendDummy {
+		a.log.Warn().Msg("NOT SAFE: the dummy backend's passwords are public (admin/admin, viewer/viewer): never use it for anything real")
+	}
+	if !cfg.LoopbackOnly() && !a.byTLS() {
+		a.log.Warn().Msg("NOT SAFE: passwords and sessions cross the network in clear: put TLS in front " +
+			"and name that proxy in DAGSTER_AUTH_TRUSTED_PROXIES or DAGSTER_AUTH_EXTERNAL_URL=https://...")
+	}
+	if cfg.Upstream == nil && cfg.ChildUser == "" {
+		a.log.Info().Msg("pipeline code runs as the same user as AuthKit and can reach its database file: see --child-user, or keep code locations elsewhere")
+	}
+}
+
+func (a *App) behind() string {
+	if a.cfg.Upstream != nil {
+		return a.cfg.Upstream.Redacted()
+	}
+	return strings.Join(append([]string{a.cfg.WebserverCommand}, a.cfg.ChildArgs...), " ")
+}
+
+func (a *App) byTLS() bool {
+	return a.cfg.CookieSecure == config.SecureAlways || len(a.cfg.TrustedProxies) > 0 ||
+		a.cfg.ExternalURL != nil && a.cfg.ExternalURL.Scheme == "https"
+}
+
+func absolute(path string) string {
+	if full, err := filepath.Abs(path); err == nil {
+		return full
+	}
+	return path
+}
+
+func isTerminal(file *os.File) bool { return term.IsTerminal(int(file.Fd())) } //nolint:gosec // a descriptor fits an int
+
+// serverLog takes what net/http says of broken handshakes and connections: rarely news.
+func serverLog(logger zerolog.Logger) *log.Logger {
+	return log.New(debugLines{logger}, "", 0)
+}
+
+type debugLines struct{ log zerolog.Logger }
+
+func (d debugLines) Write(line []byte) (int, error) {
+	d.log.Debug().Msg(strings.TrimSpace(string(line)))
+	return len(line), nil
+}
+
+// secure decides on the cookie's Secure attribute; auto follows the request.
+func secure(cfg config.Config) func(*http.Request) bool {
+	return func(r *http.Request) bool {
+		switch cfg.CookieSecure {
+		case config.SecureAlways:
+			return true
+		case config.SecureNever:
+			return false
+		case config.SecureAuto:
+		}
+		return server.Secure(r)
+	}
+}
