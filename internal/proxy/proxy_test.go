@@ -125,7 +125,7 @@ func TestNothingUpgrades(t *testing.T) {
 				t.Error(err)
 				return
 			}
-			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n\r\nraw")
+			_, _ = io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\n"+strings.ReplaceAll(r.Header.Get("X-Answer"), "|", "\r\n")+"\r\nraw")
 			_ = conn.Close()
 		}
 	}), Options{})
@@ -140,8 +140,16 @@ func TestNothingUpgrades(t *testing.T) {
 			t.Errorf("%s: got %d and %v at Dagster, want a plain request", upgrade, resp.StatusCode, header)
 		}
 	}
-	if resp, _ := do(t, request(t, http.MethodGet, address+"/switch", nil)); resp.StatusCode != http.StatusBadGateway {
-		t.Errorf("a 101 that nobody asked for: got %d, want 502", resp.StatusCode)
+	for _, upgrade := range []string{"", "h2c"} {
+		r := request(t, http.MethodGet, address+"/switch", nil)
+		if upgrade != "" {
+			r.Header.Set("Connection", "Upgrade")
+			r.Header.Set("Upgrade", upgrade)
+			r.Header.Set("X-Answer", "Connection: Upgrade|Upgrade: "+upgrade+"|")
+		}
+		if resp, _ := do(t, r); resp.StatusCode != http.StatusBadGateway {
+			t.Errorf("a 101 for %q: got %d, want 502", upgrade, resp.StatusCode)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -14,10 +13,6 @@ import (
 // modifyResponse changes Dagster's answer where it must be: pages get the menu and may not be framed by strangers, content
 // that pipelines wrote is kept from acting in the reader's name, and redirects lose the child's own address.
 func (p *Proxy) modifyResponse(resp *http.Response) error {
-	if resp.StatusCode == http.StatusSwitchingProtocols {
-		// Nothing was asked to be upgraded; ReverseProxy would open a tunnel all the same.
-		return errors.New("dagster switched protocols without being asked")
-	}
 	p.relocate(resp)
 	if p.foreignContent(resp.Request.URL.Path) {
 		sandbox(resp.Header)

@@ -362,6 +362,39 @@ func TestNothingPassesAfterTheEnd(t *testing.T) {
 	}
 }
 
+// TestNothingIsJudgedAfterTheEnd: a client that goes on sending instead of answering the close is not listened to, and
+// its connection is cut.
+func TestNothingIsJudgedAfterTheEnd(t *testing.T) {
+	t.Parallel()
+	closed := make(chan websocket.CloseError, 1)
+	judged := make(chan string, 10)
+	p := pair{
+		dagster: accepting(t, echo(closed)),
+		judge: func(_ context.Context, message []byte) ([]byte, []byte, error) {
+			judged <- string(message)
+			return message, nil, nil
+		},
+		gone: make(chan struct{}),
+	}
+	address, returned := p.start(t)
+	conn := dialTest(t, address)
+	exchange(t, conn, "early")
+	close(p.gone)
+	<-closed
+	for range 3 {
+		_ = conn.Write(t.Context(), websocket.MessageText, []byte("late"))
+	}
+	<-returned
+	close(judged)
+	var got []string
+	for message := range judged {
+		got = append(got, message)
+	}
+	if diff := cmp.Diff([]string{"early"}, got); diff != "" {
+		t.Errorf("judged (-want +got):\n%s", diff)
+	}
+}
+
 // TestLargeMessagesStream sends 64 MiB from Dagster and looks at the heap meanwhile.
 func TestLargeMessagesStream(t *testing.T) {
 	const size, allowed = 64 << 20, 16 << 20
