@@ -126,3 +126,17 @@ func (c *client) addPartition(key string) answer {
 	c.t.Helper()
 	return c.graphql(addPartition, map[string]any{"key": key})
 }
+
+// cookie is the client's Cookie header.
+func (c *client) cookie() string {
+	c.t.Helper()
+	u, err := url.Parse(c.kit.url + "/")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	var pairs []string
+	for _, cookie := range c.http.Jar.Cookies(u) {
+		pairs = append(pairs, cookie.Name+"="+cookie.Value)
+	}
+	return strings.Join(pairs, "; ")
+}

@@ -35,7 +35,8 @@ func (s *Server) trace(next http.Handler) http.Handler {
 
 func (s *Server) logRequest(log *zerolog.Logger, r *http.Request, w *recorder, address netip.Addr, took time.Duration) {
 	event := log.Debug()
-	if w.status() >= http.StatusInternalServerError {
+	// 503 is how we say "not yet", to probes every second; what is behind it is logged where it is found.
+	if w.status() >= http.StatusInternalServerError && w.status() != http.StatusServiceUnavailable {
 		event = log.Warn()
 	}
 	// The path only: a query string can hold run configuration.

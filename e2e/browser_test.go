@@ -1,0 +1,226 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+)
+
+// browser is a Chromium with a fresh profile, and everything that its console said.
+type browser struct {
+	ctx context.Context
+	t   *testing.T
+
+	mu      sync.Mutex
+	console []string
+}
+
+// openBrowser starts Chromium, or skips the test by name where there is none; a skip is a failure when CI is set.
+func openBrowser(t *testing.T, width, height int) *browser {
+	t.Helper()
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("there is no chromium, and CI is set")
+		}
+		t.Skip("there is no chromium: install Debian's package of that name")
+	}
+	flags := append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
+		chromedp.ExecPath(path), chromedp.WindowSize(width, height), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
+		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("lang", "en-US"))
+	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), flags...)
+	ctx, cancel := chromedp.NewContext(allocator)
+	ctx, cancelTimeout := context.WithTimeout(ctx, 3*time.Minute)
+	t.Cleanup(func() { cancelTimeout(); cancel(); cancelAllocator() })
+	b := &browser{ctx: ctx, t: t}
+	chromedp.ListenTarget(ctx, func(event any) {
+		switch event := event.(type) {
+		case *log.EventEntryAdded:
+			if event.Entry.Level == log.LevelError {
+				b.note(event.Entry.Text + " " + event.Entry.URL)
+			}
+		case *runtime.EventExceptionThrown:
+			b.note("exception: " + event.ExceptionDetails.Error())
+		case *runtime.EventConsoleAPICalled:
+			if event.Type == runtime.APITypeError {
+				b.note(fmt.Sprintf("console.error: %s", event.Args[0].Value))
+			}
+		}
+	})
+	return b
+}
+
+func (b *browser) note(line string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.console = append(b.console, line)
+}
+
+// said returns the console's errors so far and forgets them.
+func (b *browser) said() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	lines := b.console
+	b.console = nil
+	return lines
+}
+
+func (b *browser) run(actions ...chromedp.Action) {
+	b.t.Helper()
+	if err := chromedp.Run(b.ctx, actions...); err != nil {
+		var picture []byte
+		_ = chromedp.Run(b.ctx, chromedp.CaptureScreenshot(&picture))
+		b.save("failed-"+b.t.Name()+".png", picture)
+		b.t.Fatalf("browser: %v\nconsole: %q", err, b.said())
+	}
+}
+
+// save keeps a picture for people to look at.
+func (b *browser) save(name string, picture []byte) {
+	b.t.Helper()
+	dir := os.Getenv("E2E_ARTIFACTS")
+	if dir == "" {
+		dir = "artifacts"
+	}
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		b.t.Fatal(err)
+	}
+	name = strings.ReplaceAll(name, "/", "-")
+	if err := os.WriteFile(filepath.Join(dir, name), picture, 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *browser) screenshot(name string) {
+	b.t.Helper()
+	var picture []byte
+	b.run(chromedp.CaptureScreenshot(&picture))
+	b.save(name, picture)
+}
+
+// drawn waits until Dagster's page shows its navigation.
+func drawn() chromedp.Action {
+	return chromedp.WaitVisible(`//*[contains(text(), "Runs")]`, chromedp.BySearch)
+}
+
+func signInByForm(name string) chromedp.Action {
+	return chromedp.Tasks{
+		chromedp.WaitVisible(`input[name="username"]`),
+		chromedp.SendKeys(`input[name="username"]`, name),
+		chromedp.SendKeys(`input[name="password"]`, passwords[name]),
+		chromedp.Submit(`input[name="password"]`),
+	}
+}
+
+// TestBrowser walks as a person does: sign in, arrive where one wanted to go, open the menu, sign out. The console must say
+// nothing that it does not say on a bare Dagster.
+func TestBrowser(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{})
+	b := openBrowser(t, 1400, 900)
+
+	b.run(chromedp.Navigate(k.url + "/runs?tab=queued"))
+	b.run(chromedp.WaitVisible(`input[name="username"]`))
+	b.screenshot("login.png")
+	b.run(signInByForm("vic"), drawn(), chromedp.WaitVisible(menuButton), chromedp.Sleep(2*time.Second))
+	var at string
+	b.run(chromedp.Location(&at))
+	if !strings.HasPrefix(at, k.url+"/runs") {
+		t.Errorf("after signing in: at %s, want /runs", at)
+	}
+	var text string
+	b.run(chromedp.Click(menuButton), chromedp.WaitVisible(menuSignOut), chromedp.Text(menu, &text))
+	b.screenshot("menu.png")
+	for _, want := range []string{"vic", "vic@example.com", "Viewer", "Sign out"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the menu has not %q: %q", want, text)
+		}
+	}
+	through := b.said()
+	b.run(chromedp.Click(menuSignOut), chromedp.WaitVisible(`//h1[contains(., "igned out")]`, chromedp.BySearch))
+	b.run(chromedp.Navigate(k.url+"/runs"), chromedp.WaitVisible(`input[name="username"]`))
+
+	bare := k.bareConsole(t)
+	for _, line := range through {
+		if !slices.Contains(bare, portless(line)) {
+			t.Errorf("the console says, which it does not on a bare Dagster: %s", line)
+		}
+	}
+}
+
+// bareConsole is what the console says on the same page of the same Dagster without AuthKit in between.
+func (k *kit) bareConsole(t *testing.T) []string {
+	t.Helper()
+	child := k.childAddress()
+	b := openBrowser(t, 1400, 900)
+	b.run(chromedp.Navigate(child+"/runs?tab=queued"), drawn(), chromedp.Sleep(2*time.Second))
+	var lines []string
+	for _, line := range b.said() {
+		lines = append(lines, portless(line))
+	}
+	return lines
+}
+
+// portless makes messages of two servers comparable.
+func portless(line string) string {
+	before, after, found := strings.Cut(line, "127.0.0.1:")
+	if !found {
+		return line
+	}
+	return before + strings.TrimLeft(after, "0123456789")
+}
+
+// TestBrowserNoticesTheEnd: a tab whose session was ended elsewhere says so once and offers to sign in again.
+func TestBrowserNoticesTheEnd(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{})
+	b := openBrowser(t, 1400, 900)
+	b.run(chromedp.Navigate(k.url+"/runs"), signInByForm("vic"), drawn(), chromedp.WaitVisible(menuButton))
+	k.cli("", "revoke-sessions", "vic")
+	b.run(chromedp.WaitVisible(`//*[@role="alert"]//a[contains(@href, "/auth/login")]`, chromedp.BySearch))
+	b.screenshot("session-ended.png")
+	b.run(chromedp.Click(`//*[@role="alert"]//a[contains(@href, "/auth/login")]`, chromedp.BySearch),
+		signInByForm("vic"), drawn())
+	var at string
+	b.run(chromedp.Location(&at))
+	if !strings.HasPrefix(at, k.url+"/runs") {
+		t.Errorf("after signing in again: at %s, want /runs", at)
+	}
+}
+
+// TestBrowserWithPrefix: the same below a path prefix.
+func TestBrowserWithPrefix(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{prefix: "/team/dagster"})
+	b := openBrowser(t, 1400, 900)
+	b.run(chromedp.Navigate(strings.TrimSuffix(k.url, "/team/dagster") + "/"))
+	b.run(signInByForm("vic"), drawn(), chromedp.WaitVisible(menuButton))
+	var at string
+	b.run(chromedp.Location(&at))
+	if !strings.HasPrefix(at, k.url+"/") {
+		t.Errorf("after signing in: at %s, want below %s/", at, k.url)
+	}
+	if resp, _ := http.Get(strings.TrimSuffix(k.url, "/team/dagster") + "/graphql"); resp.StatusCode != http.StatusNotFound {
+		t.Errorf("/graphql outside of the prefix: got %d, want 404", resp.StatusCode)
+	}
+}
+
+// What menu.js puts into Dagster's page.
+const (
+	menuButton  = `.authkit-button`
+	menu        = `#authkit-popup`
+	menuSignOut = `#authkit-popup [role="menuitem"]`
+)
