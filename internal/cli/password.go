@@ -2,17 +2,20 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"dagster-authkit/internal/accounts"
 )
 
 // longestPassword bounds what is read from stdin, in bytes. The rule is 1,024 characters; this is only against endless input.
 const longestPassword = 1 << 16
+
+var passwordWays = [...]string{"password", "password-stdin", "generate-password"}
 
 // passwordFlags are the ways to give a new password. None of them: it is asked for on a terminal.
 type passwordFlags struct {
@@ -30,10 +33,20 @@ func addPasswordFlags(cmd *cobra.Command) *passwordFlags {
 	return f
 }
 
+// way names the flag that was given, if any.
+func (f *passwordFlags) way() string {
+	for _, name := range passwordWays {
+		if f.cmd.Flags().Changed(name) {
+			return name
+		}
+	}
+	return ""
+}
+
 // check refuses more than one way at once.
 func (f *passwordFlags) check() error {
 	ways := 0
-	for _, name := range []string{"password", "password-stdin", "generate-password"} {
+	for _, name := range passwordWays {
 		if f.cmd.Flags().Changed(name) {
 			ways++
 		}
@@ -44,7 +57,7 @@ func (f *passwordFlags) check() error {
 	return nil
 }
 
-// read gets the password in the way that was chosen. Made is true for one that nobody knows yet.
+// readPassword gets the password in the way that was chosen. Made is true for one that nobody knows yet.
 func (p program) readPassword(ctx context.Context, f *passwordFlags) (password string, made bool, err error) {
 	switch {
 	case f.cmd.Flags().Changed("password"):
@@ -54,8 +67,7 @@ func (p program) readPassword(ctx context.Context, f *passwordFlags) (password s
 		password, err = p.passwordFromStdin()
 		return password, false, err
 	case f.generate:
-		// 26 letters and digits, 130 bits.
-		return rand.Text(), true, nil
+		return accounts.GeneratePassword(), true, nil
 	case !p.terminal.interactive():
 		return "", false, errors.New("there is no terminal to ask for the password: add --password-stdin or --generate-password")
 	}

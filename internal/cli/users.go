@@ -1,5 +1,165 @@
 package cli
 
-import "github.com/spf13/cobra"
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
 
-func (p program) databaseCommands() []*cobra.Command { return nil }
+	"github.com/spf13/cobra"
+
+	"dagster-authkit/internal/accounts"
+	"dagster-authkit/internal/identity"
+)
+
+func (p program) addUser() *cobra.Command {
+	var user accounts.NewUser
+	cmd := &cobra.Command{
+		Use: "add-user NAME", Short: "Add a user", Args: exactly("NAME"),
+		Long: "Adds a user, as viewer unless another role is given. The password is asked for on a terminal.\n" +
+			"A database that is not there yet is made.",
+		Example: "  dagster-authkit add-user alice --admin\n" +
+			"  dagster-authkit add-user bob --role launcher --email bob@example.com --generate-password\n" +
+			"  printf %s \"$PASSWORD\" | dagster-authkit add-user carol --editor --password-stdin",
+	}
+	databaseFlag(cmd)
+	role := addRoleFlags(cmd)
+	cmd.Flags().StringVar(&user.Email, "email", "", "email address")
+	cmd.Flags().StringVar(&user.FullName, "full-name", "", "full name")
+	password := addPasswordFlags(cmd)
+	cmd.RunE = work(func(cmd *cobra.Command, args []string) (err error) {
+		user.Name = args[0]
+		if user.Role, err = role(); err != nil {
+			return err
+		}
+		if err := password.check(); err != nil {
+			return err
+		}
+		if err := identity.CheckName(user.Name); err != nil {
+			return err
+		}
+		return p.withAccounts(cmd, true, func(ctx context.Context, a *accounts.Service) error {
+			return p.add(ctx, a, user, password)
+		})
+	})
+	return cmd
+}
+
+// add makes the user, with a password from wherever the flags say.
+func (p program) add(ctx context.Context, a *accounts.Service, user accounts.NewUser, flags *passwordFlags) error {
+	password, made, err := p.readPassword(ctx, flags)
+	if err != nil {
+		return err
+	}
+	user.Password = password
+	added, err := a.Add(ctx, performer(), user)
+	if err != nil {
+		return err
+	}
+	p.say("%s was added as %s", added.Name, added.Role)
+	return p.reveal(password, made)
+}
+
+// reveal prints a password that AuthKit made, alone on stdout so that a script can take it. It is not shown again.
+func (p program) reveal(password string, made bool) error {
+	if !made {
+		return nil
+	}
+	p.say("this is the password; it is not shown again:")
+	if _, err := fmt.Fprintln(p.out, password); err != nil {
+		return fmt.Errorf("showing the password: %w: make another with change-password", err)
+	}
+	return nil
+}
+
+// addRoleFlags adds --role and a flag for each role, and returns what they say.
+func addRoleFlags(cmd *cobra.Command) func() (identity.Role, error) {
+	named := cmd.Flags().String("role", "", "viewer, launcher, editor or admin (default viewer)")
+	var names []string
+	for _, role := range identity.Roles() {
+		names = append(names, string(role))
+		cmd.Flags().Bool(string(role), false, "the same as --role "+string(role))
+	}
+	complete(cmd, "role", names...)
+	return func() (identity.Role, error) {
+		chosen := []string{}
+		if cmd.Flags().Changed("role") {
+			chosen = append(chosen, *named)
+		}
+		for _, name := range names {
+			if on, err := cmd.Flags().GetBool(name); err == nil && on {
+				chosen = append(chosen, name)
+			}
+		}
+		switch len(chosen) {
+		case 0:
+			return identity.Viewer, nil
+		case 1:
+			role, err := identity.ParseRole(chosen[0])
+			if err != nil {
+				return "", usageError{err}
+			}
+			return role, nil
+		}
+		return "", usageError{errors.New("give only one role")}
+	}
+}
+
+// userRow is one user in list-users --output json. Programs read it: names and order stay.
+type userRow struct {
+	Username    string           `json:"username"`
+	Role        identity.Role    `json:"role"`
+	Backend     string           `json:"backend"`
+	Disabled    bool             `json:"disabled"`
+	Email       string           `json:"email"`
+	FullName    string           `json:"full_name"`
+	Grants      []identity.Grant `json:"grants"`
+	CreatedAt   *time.Time       `json:"created_at"`
+	LastLoginAt *time.Time       `json:"last_login_at"`
+}
+
+func (p program) listUsers() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "list-users", Short: "List the users", Args: exactly(),
+		Example: "  dagster-authkit list-users\n  dagster-authkit list-users --output json",
+	}
+	databaseFlag(cmd)
+	format := outputFlag(cmd)
+	cmd.RunE = work(func(cmd *cobra.Command, _ []string) error {
+		return p.withAccounts(cmd, false, func(ctx context.Context, a *accounts.Service) error {
+			users, err := a.List(ctx)
+			if err != nil {
+				return err
+			}
+			return p.showUsers(*format, users)
+		})
+	})
+	return cmd
+}
+
+func (p program) showUsers(format string, users []identity.User) error {
+	values := []userRow{}
+	var rows [][]string
+	for _, u := range users {
+		status := "active"
+		if u.Disabled {
+			status = "disabled"
+		}
+		values = append(values, userRow{
+			Username: u.Name, Role: u.Role, Backend: u.Backend, Disabled: u.Disabled, Email: u.Email, FullName: u.FullName,
+			Grants: append([]identity.Grant{}, u.Grants...), CreatedAt: timeOrNull(u.CreatedAt), LastLoginAt: timeOrNull(u.LastLoginAt),
+		})
+		rows = append(rows, []string{
+			u.Name, string(u.Role), status, orDash(u.Email), orDash(u.FullName), u.Backend, moment(u.CreatedAt), moment(u.LastLoginAt),
+		})
+	}
+	return p.show(format, values, []string{"NAME", "ROLE", "STATUS", "EMAIL", "FULL NAME", "BACKEND", "CREATED", "LAST SIGN-IN"}, rows)
+}
+
+func timeOrNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	t = t.UTC()
+	return &t
+}

@@ -143,6 +143,13 @@ func Database(src Source) (string, error) {
 	return cfg.Database, err
 }
 
+// AdminUser reads only the name of the first admin, for the command that makes one without a server.
+func AdminUser(src Source) (string, error) {
+	var cfg Config
+	err := newInput(src).apply(adminSetting(), &cfg)
+	return cfg.AdminUser, err
+}
+
 // withoutPaths leaves scheme and host of the two URLs, whose paths were found to be the path prefix or nothing.
 func withoutPaths(c Config) Config {
 	for _, u := range []**url.URL{&c.ExternalURL, &c.Upstream} {

@@ -65,13 +65,7 @@ func userSettings() []setting {
 			},
 			func(c *Config, text string) error { return into(&c.AllowInsecureDummy)(parseBool(text)) },
 		},
-		{
-			Setting{
-				Env: "DAGSTER_AUTH_ADMIN_USER", Default: "admin",
-				Meaning: "Name of the admin made at the first start, when a password for it is given.",
-			},
-			func(c *Config, text string) error { c.AdminUser = text; return identity.CheckName(text) },
-		},
+		adminSetting(),
 		{
 			Setting{
 				Env: "DAGSTER_AUTH_ADMIN_PASSWORD", Secret: true,
@@ -79,6 +73,16 @@ func userSettings() []setting {
 			},
 			func(c *Config, text string) error { c.AdminPassword = NewSecret(text); return nil },
 		},
+	}
+}
+
+func adminSetting() setting {
+	return setting{
+		Setting{
+			Env: "DAGSTER_AUTH_ADMIN_USER", Default: "admin",
+			Meaning: "Name of the admin made at the first start, when a password for it is given.",
+		},
+		func(c *Config, text string) error { c.AdminUser = text; return identity.CheckName(text) },
 	}
 }
 

@@ -1,0 +1,86 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"os/user"
+	"strconv"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"dagster-authkit/internal/accounts"
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/store"
+)
+
+// databaseCommands are those that look after users and sessions.
+func (p program) databaseCommands() []*cobra.Command {
+	return []*cobra.Command{
+		p.initDB(), p.addUser(), p.listUsers(), p.changePassword(), p.changeRole(), p.disableUser(), p.enableUser(), p.deleteUser(),
+		p.unlock(), p.listSessions(), p.revokeSessions(),
+	}
+}
+
+// databaseFlag adds --db, and --db-path as the Python AuthKit calls it.
+func databaseFlag(cmd *cobra.Command) {
+	cmd.Flags().String("db", "", "the database: a path or URL (default $DAGSTER_AUTH_DATABASE_URL, $DAGSTER_AUTH_DB or ./dagster_auth.db)")
+	cmd.Flags().String("db-path", "", "")
+	// The one error is a flag that was not added, two lines above.
+	_ = cmd.Flags().MarkHidden("db-path")
+}
+
+// databasePath reads the one setting that these commands share with the server.
+func (p program) databasePath(cmd *cobra.Command) (string, error) {
+	flags := config.Values{}
+	for _, name := range []string{"db-path", "db"} {
+		if flag := cmd.Flags().Lookup(name); flag.Changed {
+			flags["db"] = flag.Value.String()
+		}
+	}
+	path, err := config.Database(p.source(flags))
+	if err != nil {
+		return "", usageError{err}
+	}
+	return path, nil
+}
+
+// withAccounts opens the database, hands over the rules for what is in it, and closes it. Only the commands that put the
+// first user there may make the file: a mistyped --db of the others must not leave an empty database behind.
+func (p program) withAccounts(cmd *cobra.Command, mayMake bool, do func(ctx context.Context, a *accounts.Service) error) (err error) {
+	path, err := p.databasePath(cmd)
+	if err != nil {
+		return err
+	}
+	_, missing := os.Stat(path)
+	log := zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
+	rows, err := store.Open(cmd.Context(), store.Options{URL: path, MustExist: !mayMake, Log: log})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	if errors.Is(missing, fs.ErrNotExist) {
+		p.say("made %s", path)
+	}
+	service, err := accounts.New(accounts.Options{
+		Users: rows, Sessions: rows, Attempts: rows, Passwords: auth.NewPasswords(),
+	})
+	if err != nil {
+		return err
+	}
+	return do(cmd.Context(), service)
+}
+
+// performer is who typed the command, for the audit trail. The number is looked up, as the variables that name a person,
+// $USER and $SUDO_USER, can be set by anybody.
+func performer() string {
+	id := strconv.Itoa(os.Getuid())
+	current, err := user.LookupId(id)
+	if err != nil {
+		return "cli:uid " + id
+	}
+	return "cli:" + current.Username
+}
