@@ -5,15 +5,9 @@ package ratelimit
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-	"unicode/utf8"
-
-	"dagster-authkit/internal/identity"
 )
 
 // How many times DAGSTER_AUTH_RATE_LIMIT_ATTEMPTS a wider count allows (issue 3, point 8): an office behind one address
@@ -23,13 +17,10 @@ const (
 	accountFactor = 20
 )
 
-// maxAccount is in bytes. Names of accounts are at most 64 characters; anything longer is somebody's nonsense and is
-// counted under its hash.
-const maxAccount = 256
-
 // Attempt is one try to sign in, and how many are allowed.
 type Attempt struct {
-	// Account is the name that was tried, whether there is such an account or not, in the form in which names are compared.
+	// Account is the name that was tried, as it was typed and whether there is such an account or not. Who stores it folds
+	// the spellings of one name into one, and bounds its length.
 	Account string
 	// Address is an AddressKey.
 	Address string
@@ -92,7 +83,7 @@ func (s *SignIn) Take(ctx context.Context, account, address string) (retryAfter 
 		return 0, nil
 	}
 	retryAfter, err = s.attempts.TakeAttempt(ctx, Attempt{
-		Account: accountKey(account), Address: address, Now: time.Now().UTC(), Window: s.window,
+		Account: account, Address: address, Now: time.Now().UTC(), Window: s.window,
 		PerPair: s.limit, PerAddress: addressFactor * s.limit, PerAccount: accountFactor * s.limit,
 	})
 	if err != nil {
@@ -106,18 +97,8 @@ func (s *SignIn) Succeeded(ctx context.Context, account, address string) error {
 	if !s.enabled {
 		return nil
 	}
-	if err := s.attempts.ClearAttempts(ctx, accountKey(account), address, time.Now().UTC()); err != nil {
+	if err := s.attempts.ClearAttempts(ctx, account, address, time.Now().UTC()); err != nil {
 		return fmt.Errorf("forget the failed attempts to sign in: %w", err)
 	}
 	return nil
-}
-
-// accountKey is identity.NameKey, so that spelling a name in another way is no new count; what a database can't hold or
-// should not is counted under its hash.
-func accountKey(account string) string {
-	if len(account) <= maxAccount && utf8.ValidString(account) && !strings.Contains(account, "\x00") {
-		return identity.NameKey(account)
-	}
-	sum := sha256.Sum256([]byte(account))
-	return "sha256:" + hex.EncodeToString(sum[:])
 }

@@ -22,7 +22,7 @@ type entry struct {
 }
 
 // cache holds rows with the database's version from before they were read. An entry is good only at that very version:
-// any change of the database, by whomever, makes all of them worthless at once, and nobody has to tell us of it.
+// any change of users, grants or sessions, by whomever, makes all of them worthless at once, and nobody has to tell us of it.
 type cache struct {
 	mu      sync.RWMutex
 	entries map[hash]*entry
@@ -99,7 +99,7 @@ func (t *touches) failed(h hash) {
 	delete(t.at, h)
 }
 
-// forget drops what is past, and everything when nothing is: the row's own LastSeenAt still holds most touches back.
+// forget drops what is past, and everything when nothing is: a touch too many is one more write, and no harm.
 func (t *touches) forget(now time.Time, interval time.Duration) {
 	for h, last := range t.at {
 		if now.Sub(last) >= interval {

@@ -73,17 +73,13 @@ func (m *Manager) options(r *http.Request) *sessions.Options {
 	}
 }
 
-// Stale reports whether r carries a cookie of ours. After Load said ErrNone, that cookie names nothing: Clear it, or the
-// browser sends it for ever, and pages that wait for it to go reload for ever.
-func (m *Manager) Stale(r *http.Request) bool {
-	return slices.ContainsFunc(m.ownNames(), func(name string) bool { return sent(r, name) })
-}
-
-// Clear tells the browser to forget our cookie, and that of the other name too when it sent one. It clears our own path
-// only: a cookie of the same name at "/" may be that of another AuthKit beside us.
+// Clear tells the browser to forget the cookies of ours that r carries. After Load said ErrNone they name nothing, and a
+// page that waits for its cookie to go would reload for ever. Where r carries none, nothing is cleared: its answer may
+// come after that of a sign-in in another tab. Only our own path is cleared: a cookie of the same name at "/" may be that
+// of another AuthKit beside us.
 func (m *Manager) Clear(w http.ResponseWriter, r *http.Request) {
 	for _, name := range m.ownNames() {
-		if name != m.nameFor(r) && !sent(r, name) {
+		if len(r.CookiesNamed(name)) == 0 {
 			continue
 		}
 		gone := m.options(r)
@@ -92,5 +88,3 @@ func (m *Manager) Clear(w http.ResponseWriter, r *http.Request) {
 		http.SetCookie(w, sessions.NewCookie(name, "", gone))
 	}
 }
-
-func sent(r *http.Request, name string) bool { return len(r.CookiesNamed(name)) > 0 }

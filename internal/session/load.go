@@ -56,11 +56,12 @@ func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the database's version: %w", err)
 	}
-	e, err := m.row(ctx, h, version)
+	now := time.Now()
+	e, err := m.row(ctx, h, version, now)
 	switch {
 	case err != nil:
 		return nil, err
-	case m.over(e.session, time.Now()):
+	case m.over(e.session, now):
 		m.expire(ctx, h, e)
 		return nil, ErrNone
 	case e.user.Disabled:
@@ -70,9 +71,10 @@ func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
 }
 
 // row returns the session as it is at that version of the database, which the caller asked for before: a change that
-// falls between the two makes the entry worthless, not wrong.
-func (m *Manager) row(ctx context.Context, h hash, version int64) (*entry, error) {
-	if e := m.cache.get(h, version); e != nil {
+// falls between the two makes the entry worthless, not wrong. What seems to be over is read anew whatever the version,
+// because TouchSession does not move it.
+func (m *Manager) row(ctx context.Context, h hash, version int64, now time.Time) (*entry, error) {
+	if e := m.cache.get(h, version); e != nil && !m.over(e.session, now) {
 		return e, nil
 	}
 	session, user, err := m.rows.SessionByHash(ctx, h[:])

@@ -41,12 +41,12 @@ type Rows interface {
 	CreateSession(ctx context.Context, session identity.Session) error
 	// SessionByHash returns the session, its user, and the user's grants in one read, or identity.ErrNotFound.
 	SessionByHash(ctx context.Context, hash []byte) (identity.Session, identity.User, error)
-	// TouchSession stores when a person was last seen.
+	// TouchSession stores when a person was last seen. It need not move Version.
 	TouchSession(ctx context.Context, hash []byte, at time.Time) error
 	// DeleteSession reports whether it was this call that deleted the session; to delete nothing is no error.
 	DeleteSession(ctx context.Context, hash []byte) (deleted bool, err error)
-	// Version changes whenever anybody, in this process or another, changed the database. What was read after a call
-	// of Version is good for as long as Version returns the same. It costs microseconds.
+	// Version changes whenever anybody, in this process or another, changed users, grants or sessions. What was read after
+	// a call of Version is good for as long as Version returns the same. It costs microseconds.
 	Version(ctx context.Context) (int64, error)
 }
 

@@ -91,11 +91,10 @@ func (m *Manager) poll(ctx context.Context, failing bool) bool {
 	now := time.Now()
 	for _, w := range watchers {
 		if err == nil {
-			err = m.check(ctx, w, version)
+			err = m.check(ctx, w, version, now)
 		}
 		// Past a fault only the age is judged: another process may have seen the person since we could last read.
-		fresh := w.checked && w.version == version && err == nil
-		if !now.Before(w.session.ExpiresAt) || fresh && m.over(w.session, now) {
+		if !now.Before(w.session.ExpiresAt) {
 			m.dismiss(w)
 		}
 	}
@@ -119,22 +118,22 @@ func (m *Manager) snapshot() []*watcher {
 }
 
 // check compares the session with what the watcher was told of it. The error is the store's.
-func (m *Manager) check(ctx context.Context, w *watcher, version int64) error {
-	if w.checked && w.version == version {
+func (m *Manager) check(ctx context.Context, w *watcher, version int64, now time.Time) error {
+	if w.checked && w.version == version && !m.over(w.session, now) {
 		return nil
 	}
 	if len(w.session.TokenHash) != len(hash{}) {
 		m.dismiss(w)
 		return nil
 	}
-	e, err := m.row(ctx, hash(w.session.TokenHash), version)
+	e, err := m.row(ctx, hash(w.session.TokenHash), version, now)
 	switch {
 	case errors.Is(err, ErrNone):
 		m.dismiss(w)
 		return nil
 	case err != nil:
 		return err
-	case e.user.Disabled || !sameRights(w.identity, e.user):
+	case e.user.Disabled || !sameRights(w.identity, e.user) || m.over(e.session, now):
 		m.dismiss(w)
 	}
 	w.session, w.checked, w.version = e.session, true, version
