@@ -62,7 +62,7 @@ func normalName(name string) string {
 }
 
 // cleanHeaders takes out of h what only AuthKit may say and what only AuthKit may see, and writes afresh who is asking.
-func (p *Proxy) cleanHeaders(h http.Header, ctx context.Context) {
+func (p *Proxy) cleanHeaders(ctx context.Context, h http.Header) {
 	forward := forwardFrom(ctx)
 	for name := range h {
 		if p.dropped(normalName(name), forward.DropCredentials) {

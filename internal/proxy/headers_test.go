@@ -54,7 +54,7 @@ func TestIdentityHeadersOfClientsAreDropped(t *testing.T) {
 	for _, name := range append(dropped, kept...) {
 		h[name] = []string{"mallory"}
 	}
-	p.cleanHeaders(h, WithForward(t.Context(), Forward{}))
+	p.cleanHeaders(WithForward(t.Context(), Forward{}), h)
 	for _, name := range dropped {
 		if _, there := h[name]; there {
 			t.Errorf("%s was forwarded", name)
@@ -85,7 +85,7 @@ func TestCredentialsThatSignedInAreDropped(t *testing.T) {
 			}
 			for _, header := range []string{"Authorization", "Dagster-Cloud-Api-Token", "dagster_cloud_api_token"} {
 				h := http.Header{header: {"Bearer x"}}
-				newTest(t, Options{}).cleanHeaders(h, ctx)
+				newTest(t, Options{}).cleanHeaders(ctx, h)
 				got := ""
 				if values := h[header]; len(values) > 0 {
 					got = values[0]
@@ -123,7 +123,7 @@ func TestForwardHeaders(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := http.Header{"X-Forwarded-User": {"mallory"}, "X-Forwarded-Groups": {"admin"}, "X-Forwarded-For": {"127.0.0.1"}}
-			newTest(t, Options{}).cleanHeaders(h, WithForward(t.Context(), test.forward))
+			newTest(t, Options{}).cleanHeaders(WithForward(t.Context(), test.forward), h)
 			if diff := cmp.Diff(test.want, h); diff != "" {
 				t.Errorf("headers (-want +got):\n%s", diff)
 			}

@@ -151,7 +151,7 @@ func (p *Proxy) rewrite(pr *httputil.ProxyRequest, target *url.URL) {
 	// Dagster sees its own address, not a Host of the client's choice; modifyResponse makes redirects fit again.
 	out.Host = target.Host
 
-	p.cleanHeaders(out.Header, out.Context())
+	p.cleanHeaders(out.Context(), out.Header)
 	// ReverseProxy would tunnel whatever protocol the two ends agree on (h2c: golang/go#80416). The only upgrade is the
 	// WebSocket, and it does not come this way.
 	for _, name := range []string{"Connection", "Upgrade", "Http2-Settings"} {

@@ -57,7 +57,7 @@ func (p *Proxy) dial(r *http.Request) (*websocket.Conn, error) {
 	address := *target
 	address.Path, address.RawPath, address.RawQuery = p.prefix+"/graphql", "", ""
 	header := r.Header.Clone()
-	p.cleanHeaders(header, r.Context())
+	p.cleanHeaders(r.Context(), header)
 	dropHandshake(header)
 
 	ctx, cancel := context.WithTimeout(r.Context(), dialTimeout)
