@@ -167,6 +167,29 @@ func TestWatchIsClosedOnce(t *testing.T) {
 	})
 }
 
+// The poller does not leave it to the sweep.
+func TestWatchNoticesIdlenessItself(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := newRows(alice)
+		m := manager(t, r, idle(time.Hour))
+		s, _ := start(t, m, alice, request(false))
+		gone := m.Watch(t.Context(), s, alice.Identity(s.PublicID()))
+		for _, after := range []time.Duration{0, time.Hour - time.Second} {
+			time.Sleep(after)
+			m.Poll(t.Context())
+			if closedWithin(gone, time.Millisecond) {
+				t.Fatal("closed too soon")
+			}
+		}
+		time.Sleep(time.Second)
+		m.Poll(t.Context())
+		if !closedWithin(gone, time.Millisecond) {
+			t.Error("an idle session is open")
+		}
+	})
+}
+
 func TestWatchIdleSessionThatIsTouchedElsewhere(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
