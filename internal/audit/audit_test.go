@@ -249,7 +249,7 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		}
 		out, dropped := &output{}, &counter{}
 		trail := open(t, out, audit.Options{Dropped: dropped.drop})
-		for range 1000 {
+		for range 250 {
 			trail.Line(big)
 		}
 		if err := trail.Close(t.Context()); err != nil {
@@ -259,7 +259,7 @@ func TestQueueIsBoundedInBytes(t *testing.T) {
 		for _, line := range out.writes {
 			bytes += len(line)
 		}
-		if bytes > 16<<20 || bytes < 15<<20 || int(dropped.Load()) != 1000-len(out.writes) {
+		if bytes > 16<<20 || bytes < 15<<20 || int(dropped.Load()) != 250-len(out.writes) {
 			t.Errorf("%d bytes in %d lines waited, %d were dropped; want 16 MiB and the rest", bytes, len(out.writes), dropped.Load())
 		}
 	})
@@ -277,7 +277,7 @@ func TestQueueIsFreedByWriting(t *testing.T) {
 		trail := open(t, out, audit.Options{Dropped: dropped.drop})
 		ran := make(chan error)
 		go func() { ran <- trail.Run(t.Context()) }()
-		for range 500 {
+		for range 250 {
 			trail.Line(big)
 			synctest.Wait()
 		}
@@ -287,8 +287,8 @@ func TestQueueIsFreedByWriting(t *testing.T) {
 		if err := <-ran; err != nil {
 			t.Error(err)
 		}
-		if len(out.writes) != 500 || dropped.Load() != 0 {
-			t.Errorf("%d lines were written and %d dropped, want 500 and 0", len(out.writes), dropped.Load())
+		if len(out.writes) != 250 || dropped.Load() != 0 {
+			t.Errorf("%d lines were written and %d dropped, want 250 and 0", len(out.writes), dropped.Load())
 		}
 	})
 }
