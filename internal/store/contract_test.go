@@ -355,8 +355,10 @@ func testSessions(t *testing.T, s *Store) {
 			t.Errorf("delete %d: got %v, %v, want %v", i, deleted, err, want)
 		}
 	}
-	wantErr(t, "session of nobody", s.CreateSession(t.Context(), identity.Session{TokenHash: []byte("x"), UserRowID: 999,
-		CreatedAt: now, ExpiresAt: now, LastSeenAt: now}), identity.ErrNotFound)
+	wantErr(t, "session of nobody", s.CreateSession(t.Context(), identity.Session{
+		TokenHash: []byte("x"), UserRowID: 999,
+		CreatedAt: now, ExpiresAt: now, LastSeenAt: now,
+	}), identity.ErrNotFound)
 }
 
 func testSessionsEnd(t *testing.T, s *Store) {
@@ -385,15 +387,19 @@ func testSessionsEnd(t *testing.T, s *Store) {
 	}
 	user, err := s.UserByName(t.Context(), "local", "disable")
 	check(t, "find", err)
-	wantErr(t, "sign-in of a disabled user", s.CreateSession(t.Context(), identity.Session{TokenHash: []byte("late"),
-		UserRowID: user.RowID, CreatedAt: now, ExpiresAt: now, LastSeenAt: now}), identity.ErrNotFound)
+	wantErr(t, "sign-in of a disabled user", s.CreateSession(t.Context(), identity.Session{
+		TokenHash: []byte("late"),
+		UserRowID: user.RowID, CreatedAt: now, ExpiresAt: now, LastSeenAt: now,
+	}), identity.ErrNotFound)
 }
 
 func testExpired(t *testing.T, s *Store) {
 	user := add(t, s, "alice", identity.Viewer)
 	for token, ages := range map[string][2]time.Duration{"fresh": {0, 0}, "idle": {0, 40 * time.Minute}, "old": {time.Hour, 0}} {
-		session := identity.Session{TokenHash: []byte(token), UserRowID: user.RowID, CreatedAt: now,
-			ExpiresAt: now.Add(time.Hour - ages[0]), LastSeenAt: now.Add(-ages[1])}
+		session := identity.Session{
+			TokenHash: []byte(token), UserRowID: user.RowID, CreatedAt: now,
+			ExpiresAt: now.Add(time.Hour - ages[0]), LastSeenAt: now.Add(-ages[1]),
+		}
 		if err := s.CreateSession(t.Context(), session); err != nil {
 			t.Fatal(err)
 		}

@@ -90,7 +90,7 @@ func checkPresence(path string, mustExist bool) error {
 // caller holds the lock: closing a database file that this process has open elsewhere would drop SQLite's own locks
 // (sqlite.org/howtocorrupt.html, 2.2), so a file that exists is never opened here.
 func prepareFiles(path string, log zerolog.Logger) error {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, private)
+	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, private) //nolint:gosec // the path is the operator's choice
 	if err == nil {
 		// The mode given to open loses the bits of the umask; this one does not.
 		if err := errors.Join(file.Chmod(private), file.Close()); err != nil {

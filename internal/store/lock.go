@@ -22,7 +22,7 @@ const (
 // "<database>.lock" stays, as removing it would let two processes lock two files of that name.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	name := path + ".lock"
-	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, private)
+	file, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, private) //nolint:gosec // the path is the operator's choice
 	if err != nil {
 		return nil, fmt.Errorf("open the lock of the database: %w", err)
 	}
