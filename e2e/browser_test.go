@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
@@ -13,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
 
@@ -43,23 +40,20 @@ func openBrowser(t *testing.T, width, height int) *browser {
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("lang", "en-US"))
 	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), flags...)
 	ctx, cancel := chromedp.NewContext(allocator)
-	ctx, cancelTimeout := context.WithTimeout(ctx, 3*time.Minute)
-	t.Cleanup(func() { cancelTimeout(); cancel(); cancelAllocator() })
 	b := &browser{ctx: ctx, t: t}
-	chromedp.ListenTarget(ctx, func(event any) {
-		switch event := event.(type) {
-		case *log.EventEntryAdded:
-			if event.Entry.Level == log.LevelError {
-				b.note(event.Entry.Text + " " + event.Entry.URL)
+	listening := make(chan struct{})
+	go func() {
+		defer close(listening)
+		for message, err := range chromedp.Console(ctx) {
+			if err != nil {
+				return // the browser is closed
 			}
-		case *runtime.EventExceptionThrown:
-			b.note("exception: " + event.ExceptionDetails.Error())
-		case *runtime.EventConsoleAPICalled:
-			if event.Type == runtime.APITypeError {
-				b.note(fmt.Sprintf("console.error: %s", event.Args[0].Value))
+			if message.IsException() || message.Type == "error" {
+				b.note(message.Text + " " + message.URL)
 			}
 		}
-	})
+	}()
+	t.Cleanup(func() { cancel(); cancelAllocator(); <-listening })
 	return b
 }
 
@@ -78,14 +72,41 @@ func (b *browser) said() []string {
 	return lines
 }
 
-func (b *browser) run(actions ...chromedp.Action) {
+// step is something that the browser does.
+type step = chromedp.Action[chromedp.Void]
+
+// patience is how long one step may take; a cold Dagster draws its first page in seconds, a loaded machine takes longer.
+const patience = 90 * time.Second
+
+func (b *browser) run(steps ...step) {
 	b.t.Helper()
-	if err := chromedp.Run(b.ctx, actions...); err != nil {
-		var picture []byte
-		_ = chromedp.Run(b.ctx, chromedp.CaptureScreenshot(&picture))
-		b.save("failed-"+b.t.Name()+".png", picture)
-		b.t.Fatalf("browser: %v\nconsole: %q", err, b.said())
+	// The first call starts the browser, which lives as long as that call's context.
+	if err := chromedp.Do(b.ctx); err != nil {
+		b.t.Fatalf("starting the browser: %v", err)
 	}
+	for i, step := range steps {
+		ctx, cancel := context.WithTimeout(b.ctx, patience)
+		err := chromedp.Do(ctx, step)
+		cancel()
+		if err != nil {
+			if picture, err := chromedp.Run(b.ctx, chromedp.CaptureScreenshot()); err == nil {
+				b.save("failed-"+b.t.Name()+".png", picture)
+			}
+			b.t.Fatalf("browser, step %d: %v\nconsole: %q", i+1, err, b.said())
+		}
+	}
+}
+
+// ask is run for a step that has a value.
+func ask[T any](b *browser, question chromedp.Action[T]) T {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.ctx, patience)
+	defer cancel()
+	value, err := chromedp.Run(ctx, question)
+	if err != nil {
+		b.t.Fatalf("browser: %v", err)
+	}
+	return value
 }
 
 // save keeps a picture for people to look at.
@@ -106,23 +127,21 @@ func (b *browser) save(name string, picture []byte) {
 
 func (b *browser) screenshot(name string) {
 	b.t.Helper()
-	var picture []byte
-	b.run(chromedp.CaptureScreenshot(&picture))
-	b.save(name, picture)
+	b.save(name, ask(b, chromedp.CaptureScreenshot()))
 }
 
 // drawn waits until Dagster's page shows its navigation.
-func drawn() chromedp.Action {
-	return chromedp.WaitVisible(`//*[contains(text(), "Runs")]`, chromedp.BySearch)
+func drawn() step {
+	return chromedp.WaitVisible(`//*[contains(text(), "Runs")]`)
 }
 
-func signInByForm(name string) chromedp.Action {
-	return chromedp.Tasks{
+func signInByForm(name string) step {
+	return chromedp.Steps(
 		chromedp.WaitVisible(`input[name="username"]`),
 		chromedp.SendKeys(`input[name="username"]`, name),
 		chromedp.SendKeys(`input[name="password"]`, passwords[name]),
 		chromedp.Submit(`input[name="password"]`),
-	}
+	)
 }
 
 // TestBrowser walks as a person does: sign in, arrive where one wanted to go, open the menu, sign out. The console must say
@@ -136,13 +155,12 @@ func TestBrowser(t *testing.T) {
 	b.run(chromedp.WaitVisible(`input[name="username"]`))
 	b.screenshot("login.png")
 	b.run(signInByForm("vic"), drawn(), chromedp.WaitVisible(menuButton), chromedp.Sleep(2*time.Second))
-	var at string
-	b.run(chromedp.Location(&at))
+	at := ask(b, chromedp.Location())
 	if !strings.HasPrefix(at, k.url+"/runs") {
 		t.Errorf("after signing in: at %s, want /runs", at)
 	}
-	var text string
-	b.run(chromedp.Click(menuButton), chromedp.WaitVisible(menuSignOut), chromedp.Text(menu, &text))
+	b.run(chromedp.Click(menuButton), chromedp.WaitVisible(menuSignOut))
+	text := ask(b, chromedp.Text(menu))
 	b.screenshot("menu.png")
 	for _, want := range []string{"vic", "vic@example.com", "Viewer", "Sign out"} {
 		if !strings.Contains(text, want) {
@@ -150,7 +168,7 @@ func TestBrowser(t *testing.T) {
 		}
 	}
 	through := b.said()
-	b.run(chromedp.Click(menuSignOut), chromedp.WaitVisible(`//h1[contains(., "igned out")]`, chromedp.BySearch))
+	b.run(chromedp.Click(menuSignOut), chromedp.WaitVisible(`//h1[contains(., "igned out")]`))
 	b.run(chromedp.Navigate(k.url+"/runs"), chromedp.WaitVisible(`input[name="username"]`))
 
 	bare := k.bareConsole(t)
@@ -190,12 +208,11 @@ func TestBrowserNoticesTheEnd(t *testing.T) {
 	b := openBrowser(t, 1400, 900)
 	b.run(chromedp.Navigate(k.url+"/runs"), signInByForm("vic"), drawn(), chromedp.WaitVisible(menuButton))
 	k.cli("", "revoke-sessions", "vic")
-	b.run(chromedp.WaitVisible(`//*[@role="alert"]//a[contains(@href, "/auth/login")]`, chromedp.BySearch))
+	b.run(chromedp.WaitVisible(`//*[@role="alert"]//a[contains(@href, "/auth/login")]`))
 	b.screenshot("session-ended.png")
-	b.run(chromedp.Click(`//*[@role="alert"]//a[contains(@href, "/auth/login")]`, chromedp.BySearch),
+	b.run(chromedp.Click(`//*[@role="alert"]//a[contains(@href, "/auth/login")]`),
 		signInByForm("vic"), drawn())
-	var at string
-	b.run(chromedp.Location(&at))
+	at := ask(b, chromedp.Location())
 	if !strings.HasPrefix(at, k.url+"/runs") {
 		t.Errorf("after signing in again: at %s, want /runs", at)
 	}
@@ -208,8 +225,7 @@ func TestBrowserWithPrefix(t *testing.T) {
 	b := openBrowser(t, 1400, 900)
 	b.run(chromedp.Navigate(strings.TrimSuffix(k.url, "/team/dagster") + "/"))
 	b.run(signInByForm("vic"), drawn(), chromedp.WaitVisible(menuButton))
-	var at string
-	b.run(chromedp.Location(&at))
+	at := ask(b, chromedp.Location())
 	if !strings.HasPrefix(at, k.url+"/") {
 		t.Errorf("after signing in: at %s, want below %s/", at, k.url)
 	}

@@ -69,9 +69,11 @@ func TestSurface(t *testing.T) {
 		if err != nil {
 			t.Errorf("ed: %s: %v", test.Test, err)
 		}
-		executed := k.hasPartition(test.Key)
+		executed := k.hasPartition(test.Key) || k.hasPartition(test.Key+"a") // two aliased mutations have t54a and t54b
 		note := ""
 		switch {
+		case executed && !test.Executed && test.Test == "POST Application/JSON (case) json body":
+			note = " (opened: media types have no case, RFC 9110, 8.3.1)"
 		case executed && !test.Executed:
 			t.Errorf("ed: %s: executed, which bare Dagster does not", test.Test)
 		case test.Executed && !executed:

@@ -143,7 +143,10 @@ func (a *App) build(ctx context.Context, o Options) error {
 	}
 	if door.proxy, err = proxy.New(proxy.Options{
 		Target: a.webserver.Target, Prefix: cfg.PathPrefix, MenuScript: front.MenuScript(),
-		CookieNames: a.sessions.CookieNames(), MessageLimit: cfg.MaxBody, Error: front.UpstreamFailed, Log: a.log,
+		CookieNames: a.sessions.CookieNames(), MessageLimit: cfg.MaxBody, Log: a.log,
+		Error: func(w http.ResponseWriter, r *http.Request, err error) {
+			front.UpstreamFailed(w, r, err, errors.Is(err, proxy.ErrUnavailable))
+		},
 	}); err != nil {
 		return err
 	}

@@ -197,13 +197,14 @@ func TestTargets(t *testing.T) {
 			"selector": map[string]any{
 				"repositoryLocationName": "loc", "repositoryName": "__repository__", "jobName": "etl",
 				"assetSelection": []any{map[string]any{"path": []any{"raw", "orders"}}, map[string]any{"path": []any{"raw", "orders"}}},
+				"assetCheckSelection": map[string]any{"assetKey": map[string]any{"path": "lone"}}, // GraphQL takes a value for a list of one
 			},
 			"executionMetadata": map[string]any{"parentRunId": "r1", "tags": []any{map[string]any{"key": "user", "value": "x"}}},
 		},
 		"runIds": []any{"r2", "r3", nil, float64(4)},
 	}
 	want := map[string][]string{
-		"code_location": {"loc"}, "repository": {"__repository__"}, "job": {"etl"}, "assets": {"raw/orders"}, "run_ids": {"r1", "r2", "r3"},
+		"code_location": {"loc"}, "repository": {"__repository__"}, "job": {"etl"}, "assets": {"lone", "raw/orders"}, "run_ids": {"r1", "r2", "r3"},
 	}
 	if diff := cmp.Diff(want, Targets(arguments)); diff != "" {
 		t.Errorf("targets (-want +got):\n%s", diff)

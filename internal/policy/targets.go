@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"dagster-authkit/internal/graphql"
 )
 
 // maxTargets bounds how many values of one kind are kept: the audit trail cuts its lists at the same length.
@@ -88,7 +90,7 @@ func addAssets(targets map[string][]string, value any) {
 			addAssets(targets, element)
 		}
 	case map[string]any:
-		path, _ := value["path"].([]any)
+		path := graphql.List(value["path"])
 		parts := make([]string, 0, len(path))
 		for _, part := range path {
 			if part, ok := part.(string); ok {

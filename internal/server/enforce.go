@@ -107,8 +107,9 @@ func sender(r *http.Request) Sender {
 	}
 }
 
-// UpstreamFailed answers when the connection to Dagster fails before it answered. The proxy calls it.
-func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err error) {
+// UpstreamFailed answers when Dagster gave no answer; untouched says that nothing of the request reached it, so that it may
+// be sent again. The proxy calls it.
+func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err error, untouched bool) {
 	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
 		panic(http.ErrAbortHandler) // the client left
 	}
@@ -118,5 +119,10 @@ func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err erro
 		return
 	}
 	logFrom(r.Context()).Warn().Err(err).Msg("forwarding to Dagster failed")
-	s.refuse(w, r, refusal{status: http.StatusBadGateway, code: "UPSTREAM", message: "Dagster did not answer. Try again in a moment.", retryAfter: readyRetry})
+	if untouched {
+		s.refuse(w, r, notReady())
+		return
+	}
+	s.refuse(w, r, refusal{status: http.StatusBadGateway, code: "UPSTREAM",
+		message: "The connection to Dagster broke before it answered. Look whether it did what you asked before you try again."})
 }

@@ -117,7 +117,13 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, user identity.Us
 		s.storeFault(w, r, err, "storing the audit event")
 		return
 	}
-	if _, err := s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String()); err != nil {
+	_, err = s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String())
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		// Disabled, deleted or given a new password between the check and now.
+		s.failedLogin(w, r, LoginData{Next: next, Username: user.Name})
+		return
+	case err != nil:
 		s.storeFault(w, r, err, "starting the session")
 		return
 	}
