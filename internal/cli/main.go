@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"dagster-authkit/internal/app"
 	"dagster-authkit/internal/config"
 )
 
@@ -41,8 +42,7 @@ type program struct {
 	terminal   terminal
 	in         io.Reader
 	out, err   io.Writer
-	serve      func(ctx context.Context, s serving) error
-	exitCode   func(error) int
+	serve      func(ctx context.Context, o app.Options, atOnce <-chan struct{}) error
 }
 
 // Main runs the command that args name and returns the exit code. Version is what the build was given, or empty.
@@ -55,7 +55,7 @@ func Main(args []string, version string) int {
 	return program{
 		args: args, environ: os.Environ(), executable: executable, version: version,
 		terminal: osTerminal{in: os.Stdin, out: os.Stderr}, in: os.Stdin, out: os.Stdout, err: os.Stderr,
-		serve: serve, exitCode: serverExitCode,
+		serve: app.Serve,
 	}.run()
 }
 

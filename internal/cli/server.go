@@ -2,24 +2,14 @@ package cli
 
 import (
 	"context"
-	"io"
 	"os"
 	"os/signal"
 	"strings"
 	"syscall"
 
+	"dagster-authkit/internal/app"
 	"dagster-authkit/internal/config"
 )
-
-// serving is all that the server needs to know.
-type serving struct {
-	config   config.Config
-	warnings []config.Warning
-	version  string
-	out, err io.Writer
-	// atOnce gets a value when stopping shall no longer wait for anything.
-	atOnce <-chan struct{}
-}
 
 // runServer reads the settings, refuses bad ones all at once, and serves until it is told to stop.
 func (p program) runServer(args []string, asWebserver bool) int {
@@ -43,11 +33,11 @@ func (p program) runServer(args []string, asWebserver bool) int {
 	}
 	ctx, atOnce, release := stopSignals()
 	defer release()
-	err = p.serve(ctx, serving{config: cfg, warnings: warnings, version: p.build().Version, out: p.out, err: p.err, atOnce: atOnce})
-	if err != nil {
+	options := app.Options{Config: cfg, Warnings: warnings, Version: p.build().Version, Stdout: p.out, Stderr: p.err}
+	if err = p.serve(ctx, options, atOnce); err != nil {
 		p.complain(err)
 	}
-	return p.exitCode(err)
+	return app.ExitCode(err)
 }
 
 // stopSignals gives a context that the first SIGINT or SIGTERM ends, and a channel that the second one closes.

@@ -38,17 +38,18 @@ func (t osTerminal) ask(ctx context.Context, question string) (string, error) {
 }
 
 func (t osTerminal) askHidden(ctx context.Context, question string) (string, error) {
-	before, err := term.GetState(t.descriptor())
+	descriptor := t.descriptor()
+	before, err := term.GetState(descriptor)
 	if err != nil {
 		return "", fmt.Errorf("reading the terminal's state: %w", err)
 	}
 	text, err := t.answer(ctx, question, func() (string, error) {
-		typed, err := term.ReadPassword(t.descriptor())
+		typed, err := term.ReadPassword(descriptor)
 		return string(typed), err
 	})
 	if errors.Is(err, errInterrupted) {
 		// Ctrl-C ended the question while typing was hidden: the shell must not stay mute.
-		err = errors.Join(err, term.Restore(t.descriptor(), before))
+		err = errors.Join(err, term.Restore(descriptor, before))
 	}
 	_, _ = fmt.Fprintln(t.out)
 	return text, err

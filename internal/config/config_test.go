@@ -156,7 +156,7 @@ func TestLoadRefuses(t *testing.T) {
 		"age overflows":      {env: "DAGSTER_AUTH_SESSION_MAX_AGE=9223372036854775807", want: "DAGSTER_AUTH_SESSION_MAX_AGE: "},
 		"idle too short":     {env: "DAGSTER_AUTH_SESSION_IDLE_TIMEOUT=60", want: "DAGSTER_AUTH_SESSION_IDLE_TIMEOUT: \"60\" is too short: write at least 2m0s"},
 		"attempts":           {env: "DAGSTER_AUTH_RATE_LIMIT_ATTEMPTS=0", want: "DAGSTER_AUTH_RATE_LIMIT_ATTEMPTS: "},
-		"requests":           {env: "DAGSTER_AUTH_REQUEST_LIMIT=-1", want: "DAGSTER_AUTH_REQUEST_LIMIT: \"-1\" is no whole number of at least 0"},
+		"requests":           {env: "DAGSTER_AUTH_REQUEST_LIMIT=-1", want: "DAGSTER_AUTH_REQUEST_LIMIT: \"-1\" is no whole number from 0 to 1000000"},
 		"boolean":            {env: "DAGSTER_AUTH_AUDIT_LOG=maybe", want: `DAGSTER_AUTH_AUDIT_LOG: "maybe" is neither yes nor no`},
 		"cookie name":        {env: "DAGSTER_AUTH_COOKIE_NAME=a b", want: "DAGSTER_AUTH_COOKIE_NAME: "},
 		"cookie prefix":      {env: "DAGSTER_AUTH_COOKIE_NAME=__Host-x", want: "DAGSTER_AUTH_COOKIE_NAME: "},

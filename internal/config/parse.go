@@ -50,9 +50,6 @@ func parseBool(text string) (bool, error) {
 func parseInt(text string, least, most int) (int, error) {
 	n, err := strconv.Atoi(text)
 	if err != nil || n < least || n > most {
-		if most == math.MaxInt {
-			return 0, fmt.Errorf("%q is no whole number of at least %d", text, least)
-		}
 		return 0, fmt.Errorf("%q is no whole number from %d to %d", text, least, most)
 	}
 	return n, nil

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"math"
 	"time"
 )
 
@@ -36,7 +35,7 @@ func limitSettings() []setting {
 				Env: "DAGSTER_AUTH_REQUEST_LIMIT", Default: "5000",
 				Meaning: "Requests per second of one identity, or of one address that is not signed in; 0 is no limit.",
 			},
-			func(c *Config, text string) error { return into(&c.RequestLimit)(parseInt(text, 0, math.MaxInt)) },
+			func(c *Config, text string) error { return into(&c.RequestLimit)(parseInt(text, 0, 1_000_000)) },
 		},
 		{
 			Setting{
