@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -71,8 +72,12 @@ func (d *door) add(t *testing.T, name string, role identity.Role) identity.User 
 func (d *door) signIn(t *testing.T, user identity.User, token string, lifetime time.Duration) {
 	t.Helper()
 	now := time.Now()
-	err := d.store.CreateSession(t.Context(), identity.Session{
-		TokenHash: []byte(token), UserRowID: user.RowID, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(lifetime),
+	users, err := d.store.Users(t.Context())
+	check(t, "users", err)
+	// As the sign-in finds the user now.
+	user = users[slices.IndexFunc(users, func(u identity.User) bool { return u.RowID == user.RowID })]
+	err = d.store.CreateSession(t.Context(), identity.Session{
+		TokenHash: []byte(token), UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, LastSeenAt: now, ExpiresAt: now.Add(lifetime),
 	})
 	if err != nil {
 		t.Fatal(err)

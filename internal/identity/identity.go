@@ -48,12 +48,14 @@ type User struct {
 	Backend string
 	Subject string
 	// Name is as it was typed when the account was made; it is compared by NameKey.
-	Name        string
-	Email       string
-	FullName    string
-	Role        Role
-	Grants      []Grant
-	Disabled    bool
+	Name     string
+	Email    string
+	FullName string
+	Role     Role
+	Grants   []Grant
+	Disabled bool
+	// Epoch moves with every password change and disabling: a sign-in that was checked in an earlier one starts no session.
+	Epoch       int64
 	CreatedAt   time.Time
 	LastLoginAt time.Time // zero: never
 }
@@ -73,6 +75,7 @@ func (u User) Identity(sessionID string) Identity {
 type Session struct {
 	TokenHash  []byte
 	UserRowID  int64
+	UserEpoch  int64 // the user's Epoch at sign-in; it is looked at once, when the session is stored
 	CreatedAt  time.Time
 	ExpiresAt  time.Time // absolute: no activity moves it
 	LastSeenAt time.Time // the last activity of a person, not of a polling tab

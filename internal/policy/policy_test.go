@@ -196,7 +196,7 @@ func TestTargets(t *testing.T) {
 		"executionParams": map[string]any{
 			"selector": map[string]any{
 				"repositoryLocationName": "loc", "repositoryName": "__repository__", "jobName": "etl",
-				"assetSelection": []any{map[string]any{"path": []any{"raw", "orders"}}, map[string]any{"path": []any{"raw", "orders"}}},
+				"assetSelection":      []any{map[string]any{"path": []any{"raw", "orders"}}, map[string]any{"path": []any{"raw", "orders"}}},
 				"assetCheckSelection": map[string]any{"assetKey": map[string]any{"path": "lone"}}, // GraphQL takes a value for a list of one
 			},
 			"executionMetadata": map[string]any{"parentRunId": "r1", "tags": []any{map[string]any{"key": "user", "value": "x"}}},

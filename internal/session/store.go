@@ -92,7 +92,7 @@ func (m *Manager) create(r *http.Request, w http.ResponseWriter, s *sessions.Ses
 	}
 	h, now := t.hash(), time.Now().UTC().Truncate(time.Millisecond) // as the database keeps it
 	row := identity.Session{
-		TokenHash: h[:], UserRowID: user.RowID, CreatedAt: now, ExpiresAt: now.Add(m.maxAge), LastSeenAt: now,
+		TokenHash: h[:], UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, ExpiresAt: now.Add(m.maxAge), LastSeenAt: now,
 		Address: address, UserAgent: cut(r.UserAgent(), maxUserAgent),
 	}
 	if err := m.rows.CreateSession(r.Context(), row); err != nil {

@@ -127,16 +127,13 @@ func testAttemptsForgotten(t *testing.T, s *Store) {
 		t.Errorf("forgot %d, %v, want 0", n, err)
 	}
 	// An account that takes the name of a deleted one, or whose password changed, knows no address yet.
-	user := add(t, s, "carol", "viewer")
-	for what, change := range map[string]func() error{
-		"password": func() error { return s.SetPassword(t.Context(), user.RowID, "new", event()) },
-		"delete":   func() error { return s.DeleteUser(t.Context(), user.RowID, false, event()) },
+	for what, change := range map[string]func(user identity.User) error{
+		"password": func(user identity.User) error { return s.SetPassword(t.Context(), user.RowID, "new", event()) },
+		"delete":   func(user identity.User) error { return s.DeleteUser(t.Context(), user.RowID, false, event()) },
 	} {
-		if what == "delete" {
-			user = add(t, s, "dora", "viewer")
-		}
+		user := add(t, s, "carol "+what, "viewer")
 		check(t, what, s.ClearAttempts(t.Context(), user.Name, "a", now))
-		check(t, what, change())
+		check(t, what, change(user))
 		var n int
 		err := s.readers.QueryRow(`SELECT count(*) FROM login_addresses WHERE account = $1`, user.Name).Scan(&n)
 		if n != 0 || err != nil {

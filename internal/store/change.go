@@ -13,7 +13,7 @@ import (
 // in: who knew the old password may be among them.
 func (s *Store) SetPassword(ctx context.Context, rowID int64, hash string, event audit.Event) error {
 	return s.write(ctx, "set password", func(tx *sql.Tx) error {
-		if err := mustChange(ctx, tx, `UPDATE users SET password_hash = $1 WHERE id = $2`, hash, rowID); err != nil {
+		if err := mustChange(ctx, tx, `UPDATE users SET password_hash = $1, epoch = epoch + 1 WHERE id = $2`, hash, rowID); err != nil {
 			return err
 		}
 		if _, err := change(ctx, tx, `DELETE FROM sessions WHERE user_id = $1`, rowID); err != nil {
@@ -37,7 +37,7 @@ func (s *Store) SetRole(ctx context.Context, rowID int64, role identity.Role, ke
 // SetDisabled disables the account and ends its sessions, or enables it again. keepAdmin is as for SetRole.
 func (s *Store) SetDisabled(ctx context.Context, rowID int64, disabled, keepAdmin bool, event audit.Event) error {
 	return s.changeAdmin(ctx, "set disabled", rowID, keepAdmin && disabled, event, func(tx *sql.Tx) error {
-		if err := mustChange(ctx, tx, `UPDATE users SET disabled = $1 WHERE id = $2`, disabled, rowID); err != nil {
+		if err := mustChange(ctx, tx, `UPDATE users SET disabled = $1, epoch = epoch + 1 WHERE id = $2`, disabled, rowID); err != nil {
 			return err
 		}
 		if !disabled {

@@ -35,6 +35,7 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"sessions end with their user's rights", testSessionsEnd},
 		{"expired sessions", testExpired},
 		{"revoked sessions", testRevoke},
+		{"late sign-in", testLateSignIn},
 		{"version", testVersion},
 		{"grants", testGrants},
 		{"audit rows", testAudit},
@@ -71,8 +72,10 @@ func add(t *testing.T, s *Store, name string, role identity.Role) identity.User 
 
 func signIn(t *testing.T, s *Store, user identity.User, token string) identity.Session {
 	t.Helper()
+	user, err := s.UserByName(t.Context(), user.Backend, user.Name) // as the sign-in finds it now
+	check(t, "find the user", err)
 	session := identity.Session{
-		TokenHash: []byte(token), UserRowID: user.RowID, CreatedAt: now, ExpiresAt: now.Add(time.Hour), LastSeenAt: now,
+		TokenHash: []byte(token), UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, ExpiresAt: now.Add(time.Hour), LastSeenAt: now,
 		Address: "192.0.2.1", UserAgent: "Mozilla/5.0",
 	}
 	if err := s.CreateSession(t.Context(), session); err != nil {
@@ -387,10 +390,27 @@ func testSessionsEnd(t *testing.T, s *Store) {
 	}
 	user, err := s.UserByName(t.Context(), "local", "disable")
 	check(t, "find", err)
-	wantErr(t, "sign-in of a disabled user", s.CreateSession(t.Context(), identity.Session{
-		TokenHash: []byte("late"),
-		UserRowID: user.RowID, CreatedAt: now, ExpiresAt: now, LastSeenAt: now,
-	}), identity.ErrNotFound)
+	wantErr(t, "sign-in of a disabled user", s.CreateSession(t.Context(), lateSession(user)), identity.ErrNotFound)
+}
+
+func lateSession(user identity.User) identity.Session {
+	return identity.Session{
+		TokenHash: []byte("late " + user.Name), UserRowID: user.RowID, UserEpoch: user.Epoch,
+		CreatedAt: now, ExpiresAt: now, LastSeenAt: now,
+	}
+}
+
+// testLateSignIn: whoever proved an old password just before it was changed gets no session just after.
+func testLateSignIn(t *testing.T, s *Store) {
+	checked := add(t, s, "alice", identity.Viewer)
+	check(t, "change the password", s.SetPassword(t.Context(), checked.RowID, "new", event()))
+	wantErr(t, "sign-in with the old password", s.CreateSession(t.Context(), lateSession(checked)), identity.ErrNotFound)
+	check(t, "disable", s.SetDisabled(t.Context(), checked.RowID, true, false, event()))
+	check(t, "enable", s.SetDisabled(t.Context(), checked.RowID, false, false, event()))
+	wantErr(t, "sign-in from before", s.CreateSession(t.Context(), lateSession(checked)), identity.ErrNotFound)
+	now, err := s.UserByName(t.Context(), "local", "alice")
+	check(t, "find", err)
+	check(t, "sign-in with the new password", s.CreateSession(t.Context(), lateSession(now)))
 }
 
 func testExpired(t *testing.T, s *Store) {

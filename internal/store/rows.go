@@ -19,7 +19,7 @@ type querier interface {
 // userColumns and sessionColumns are what userRow and sessionRow scan; grants come by a join, a row for each, so that a
 // user is one query.
 const (
-	userColumns = `u.id, u.backend, u.subject, u.name, u.email, u.full_name, u.role, u.disabled, u.created_at,
+	userColumns = `u.id, u.backend, u.subject, u.name, u.email, u.full_name, u.role, u.disabled, u.epoch, u.created_at,
 		u.last_login_at, g.location, g.role`
 	userTables     = `users u LEFT JOIN grants g ON g.user_id = u.id`
 	sessionColumns = `s.token_hash, s.user_id, s.created_at, s.expires_at, s.last_seen_at, s.address, s.user_agent`
@@ -43,7 +43,7 @@ type sessionRow struct {
 func (r *userRow) scan(rows *sql.Rows) error {
 	u := &r.user
 	into := []any{
-		&u.RowID, &u.Backend, &u.Subject, &u.Name, &u.Email, &u.FullName, &u.Role, &u.Disabled, &r.created,
+		&u.RowID, &u.Backend, &u.Subject, &u.Name, &u.Email, &u.FullName, &u.Role, &u.Disabled, &u.Epoch, &r.created,
 		&r.login, &r.location, &r.grantRole,
 	}
 	if r.sessionRow != nil {

@@ -10,15 +10,15 @@ import (
 	"dagster-authkit/internal/identity"
 )
 
-// CreateSession stores a sign-in. The error is identity.ErrNotFound when its user was deleted or disabled since the
-// password was looked at: a session that starts after that must not be.
+// CreateSession stores a sign-in. The error is identity.ErrNotFound when its user was deleted, disabled or given a new
+// password since the old one was looked at: a session that starts after that must not be.
 func (s *Store) CreateSession(ctx context.Context, session identity.Session) error {
 	return s.write(ctx, "create session", func(tx *sql.Tx) error {
 		return mustChange(ctx, tx, `INSERT INTO sessions
 			(token_hash, user_id, created_at, expires_at, last_seen_at, address, user_agent)
-			SELECT $1, id, $2, $3, $4, $5, $6 FROM users WHERE id = $7 AND disabled = 0`,
+			SELECT $1, id, $2, $3, $4, $5, $6 FROM users WHERE id = $7 AND disabled = 0 AND epoch = $8`,
 			session.TokenHash, toMillis(session.CreatedAt), toMillis(session.ExpiresAt), toMillis(session.LastSeenAt),
-			session.Address, session.UserAgent, session.UserRowID)
+			session.Address, session.UserAgent, session.UserRowID, session.UserEpoch)
 	})
 }
 

@@ -14,6 +14,7 @@ CREATE TABLE users (
     role          TEXT    NOT NULL,
     password_hash TEXT    NOT NULL DEFAULT '',
     disabled      INTEGER NOT NULL DEFAULT 0 CHECK (disabled IN (0, 1)),
+    epoch         INTEGER NOT NULL DEFAULT 0, -- moves with every password change and disabling
     created_at    INTEGER NOT NULL,
     last_login_at INTEGER,
     UNIQUE (backend, subject)
