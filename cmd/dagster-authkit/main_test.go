@@ -17,7 +17,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"dagster-authkit": main, "dagster-webserver": main})
 }
 
-// TestScripts runs testdata/script/*.txtar, each in an empty folder of its own. See CONTRIBUTING for the commands.
+// TestScripts runs testdata/script/*.txtar, each in an empty folder and environment of its own.
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -27,11 +27,6 @@ func TestScripts(t *testing.T) {
 			"json":  checkJSON,
 			"mode":  checkMode,
 			"lines": checkLines,
-		},
-		Setup: func(env *testscript.Env) error {
-			// The environment of whoever runs the tests must not reach the program.
-			env.Vars = append(env.Vars, "DAGSTER_HOME=")
-			return nil
 		},
 	})
 }

@@ -32,6 +32,12 @@ func (p program) root() *cobra.Command {
 	}
 	root.AddCommand(p.databaseCommands()...)
 	root.AddCommand(p.listPermissions(), p.showVersion())
+	for _, cmd := range root.Commands() {
+		if cmd.ValidArgsFunction == nil {
+			// No argument of ours is a file, which the shell would offer otherwise.
+			cmd.ValidArgsFunction = cobra.NoFileCompletions
+		}
+	}
 	root.SetHelpCommand(p.help(root))
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd("completion")
@@ -93,7 +99,7 @@ func unknownCommand(root *cobra.Command, name string) error {
 	return errors.New(message)
 }
 
-// arguments of commands, checked with words that name them.
+// exactly checks the arguments of a command with words that name them.
 func exactly(names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
