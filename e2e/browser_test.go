@@ -40,6 +40,11 @@ func openBrowser(t *testing.T, width, height int) *browser {
 		chromedp.Flag("disable-sync", true), chromedp.Flag("disable-quic", true), chromedp.Flag("lang", "en-US"))
 	allocator, cancelAllocator := chromedp.NewExecAllocator(context.Background(), flags...)
 	ctx, cancel := chromedp.NewContext(allocator)
+	// The first call starts the browser, which lives as long as that call's context.
+	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
+		cancelAllocator()
+		t.Fatalf("starting the browser: %v", err)
+	}
 	b := &browser{ctx: ctx, t: t}
 	listening := make(chan struct{})
 	go func() {
@@ -80,10 +85,6 @@ const patience = 90 * time.Second
 
 func (b *browser) run(steps ...step) {
 	b.t.Helper()
-	// The first call starts the browser, which lives as long as that call's context.
-	if err := chromedp.Do(b.ctx); err != nil {
-		b.t.Fatalf("starting the browser: %v", err)
-	}
 	for i, step := range steps {
 		ctx, cancel := context.WithTimeout(b.ctx, patience)
 		err := chromedp.Do(ctx, step)
@@ -132,7 +133,7 @@ func (b *browser) screenshot(name string) {
 
 // drawn waits until Dagster's page shows its navigation.
 func drawn() step {
-	return chromedp.WaitVisible(`//*[contains(text(), "Runs")]`)
+	return chromedp.WaitVisible(`[class*="MainNavigation_nav"]`)
 }
 
 func signInByForm(name string) step {
@@ -226,8 +227,8 @@ func TestBrowserWithPrefix(t *testing.T) {
 	b.run(chromedp.Navigate(strings.TrimSuffix(k.url, "/team/dagster") + "/"))
 	b.run(signInByForm("vic"), drawn(), chromedp.WaitVisible(menuButton))
 	at := ask(b, chromedp.Location())
-	if !strings.HasPrefix(at, k.url+"/") {
-		t.Errorf("after signing in: at %s, want below %s/", at, k.url)
+	if !strings.HasPrefix(at, k.url) { // Dagster's own router drops the slash
+		t.Errorf("after signing in: at %s, want below %s", at, k.url)
 	}
 	if resp, _ := http.Get(strings.TrimSuffix(k.url, "/team/dagster") + "/graphql"); resp.StatusCode != http.StatusNotFound {
 		t.Errorf("/graphql outside of the prefix: got %d, want 404", resp.StatusCode)
