@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 		"internal/ratelimit", "internal/dagster"}, parts...),
 	"internal/cli": {"internal/app", "internal/config", "internal/store", "internal/identity", "internal/graphql",
 		"internal/policy", "internal/auth", "internal/audit", "internal/accounts"},
-	"cmd/dagster-authkit": {"internal/cli"},
+	"cmd/dagster-authkit": {"internal/cli", "internal/supervisor"},
 }
 
 var parts = []string{"internal/identity", "internal/graphql", "web", "internal/policy"}

@@ -6,9 +6,13 @@ import (
 	"os"
 
 	"dagster-authkit/internal/cli"
+	"dagster-authkit/internal/supervisor"
 )
 
 // version is set by the linker: -X main.version=v1.2.3.
 var version string
 
-func main() { os.Exit(cli.Main(os.Args, version)) }
+func main() {
+	supervisor.GuardMain() // ends here when this is a guard, which AuthKit starts beside its child
+	os.Exit(cli.Main(os.Args, version))
+}

@@ -19,10 +19,13 @@ type child struct {
 	args []string
 	// begun is when it was started.
 	begun time.Time
-	// exited is closed when the process has ended; state may be read then.
-	exited chan struct{}
-	state  *os.ProcessState
-	relays []*relay
+	// exited is closed when the process has ended; state and endedAt (in clock ticks since boot) may be read then.
+	exited  chan struct{}
+	state   *os.ProcessState
+	endedAt uint64
+	relays  []*relay
+	// guard takes over from us when we end; nil where there is none.
+	guard *guard
 	// inUse is set when its output said that the port was taken.
 	inUse atomic.Bool
 }
@@ -49,16 +52,17 @@ func (s *Supervisor) start(ctx context.Context, port int) (*child, error) {
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()
 		err := cmd.Start()
-		if err == nil {
-			c.pid = cmd.Process.Pid
-		}
-		started <- err
 		if err != nil {
+			started <- err
 			return
 		}
+		c.pid = cmd.Process.Pid
+		s.setGuard(c)
+		started <- nil
 		// Its result is in the state; there is nothing to copy that could fail besides.
 		_ = cmd.Wait()
-		c.state = cmd.ProcessState
+		c.state, c.endedAt = cmd.ProcessState, bootTicks()
+		c.guard.webserverEnded()
 		close(c.exited)
 	}()
 	err = <-started
@@ -69,7 +73,56 @@ func (s *Supervisor) start(ctx context.Context, port int) (*child, error) {
 		closeRelays(c.relays)
 		return nil, fmt.Errorf("start %s: %w", s.opts.Command, err)
 	}
+	go c.releaseGuard()
 	return c, nil
+}
+
+// setGuard gives the child its guard. Without one AuthKit does its work all the same.
+func (s *Supervisor) setGuard(c *child) {
+	g, err := startGuard(c, s.opts.Log)
+	if err != nil {
+		s.opts.Log.Warn().Err(err).Msg("there is no guard: should AuthKit be killed, idle code servers stay for up to 45 s, and a run that prints may fail")
+		return
+	}
+	c.guard = g
+}
+
+// releaseGuard lets the guard take over when the child has ended and we no longer read its pipes: because nobody writes
+// to them, and then there is nothing left to guard, or because we are about to end.
+func (c *child) releaseGuard() {
+	<-c.exited
+	for _, r := range c.relays {
+		<-r.done
+	}
+	c.guard.release()
+}
+
+// letGo ends our part of a child: its guard goes on carrying the lines of those that finish a run. When there are none
+// the guard ends, and is waited for so that nothing of ours outlives us.
+func (c *child) letGo() {
+	over := c.over()
+	closeRelays(c.relays)
+	if over {
+		c.guard.await(guardEnds)
+	}
+}
+
+// over reports whether the child has ended and nobody is left who could write a line for it.
+func (c *child) over() bool {
+	for _, r := range c.relays {
+		if !closed(r.done) {
+			return false
+		}
+	}
+	return c.dead()
+}
+
+// group is the child's process group.
+func (c *child) group() group {
+	if c.dead() {
+		return group{id: c.pid, until: c.endedAt}
+	}
+	return group{id: c.pid, until: bootTicks()}
 }
 
 // pipes gives the command one pipe for each of its outputs and starts carrying their lines. They are our own pipes, not
@@ -98,14 +151,7 @@ func (c *child) drain() {
 }
 
 // dead reports whether the process has ended.
-func (c *child) dead() bool {
-	select {
-	case <-c.exited:
-		return true
-	default:
-		return false
-	}
-}
+func (c *child) dead() bool { return closed(c.exited) }
 
 // signal sends a signal to the webserver alone. Its group is not signalled as one: a run in it would end.
 func (c *child) signal(sig syscall.Signal) {

@@ -67,16 +67,6 @@ func (r *relay) drain(until time.Time) {
 	}
 }
 
-// ended reports whether the pipe has come to its end.
-func (r *relay) ended() bool {
-	select {
-	case <-r.done:
-		return true
-	default:
-		return false
-	}
-}
-
 // saysInUse recognises asyncio's message about a taken port, as uvicorn logs it.
 func saysInUse(text []byte) bool {
 	return bytes.Contains(bytes.ToLower(text), []byte("address already in use"))

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -31,6 +32,15 @@ func ClearDumpable() error {
 		return fmt.Errorf("clear PR_SET_DUMPABLE: %w", err)
 	}
 	return nil
+}
+
+// bootTicks is the time since boot in the unit and by the clock of a process's start time. A tick is 1/100 s on every
+// architecture that Go knows (USER_HZ; proc(5), clock_gettime(2)).
+func bootTicks() uint64 {
+	var now unix.Timespec
+	// It fails only for a clock that the kernel does not have; CLOCK_BOOTTIME came with Linux 2.6.39.
+	_ = unix.ClockGettime(unix.CLOCK_BOOTTIME, &now)
+	return uint64(now.Nano()) / uint64(10*time.Millisecond) //nolint:gosec // neither is ever negative
 }
 
 // processes lists every living process. One that ends while we look is left out; zombies are, too: they do nothing.

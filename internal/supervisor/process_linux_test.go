@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -13,21 +12,33 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-// familyPIDs reads what the stand-in "family" wrote about its processes.
-func familyPIDs(t *testing.T, out *log) map[string]int {
+// familyLine is what the stand-in "family" writes about each of its processes.
+var familyLine = regexp.MustCompile(`(?m)^dagster \| (idle|busy|run) (\d+)$`)
+
+// familyPIDs reads the numbers of the first family; the end of the test ends it.
+func familyPIDs(t *testing.T, out fmt.Stringer) map[string]int {
 	t.Helper()
-	line := regexp.MustCompile(`(?m)^dagster \| (idle|busy|run) (\d+)$`)
+	return nthFamily(t, out, 0)
+}
+
+// nthFamily reads the numbers of the family of the webserver's nth restart.
+func nthFamily(t *testing.T, out fmt.Stringer, n int) map[string]int {
+	t.Helper()
+	const members = 3
 	pids := make(map[string]int)
 	eventually(t, "the numbers of the family", func() bool {
-		for _, found := range line.FindAllStringSubmatch(out.String(), -1) {
-			pids[found[1]], _ = strconv.Atoi(found[2])
+		found := familyLine.FindAllStringSubmatch(out.String(), -1)
+		if len(found) < members*(n+1) {
+			return false
 		}
-		return len(pids) == 3
+		for _, line := range found[members*n : members*(n+1)] {
+			pids[line[1]], _ = strconv.Atoi(line[2])
+		}
+		return true
 	})
 	t.Cleanup(func() {
 		for _, pid := range pids {
@@ -87,6 +98,7 @@ func TestDeathSparesRuns(t *testing.T) {
 	}
 	eventually(t, "the end of the idle code server", func() bool { return !alivePID(pids["idle"]) })
 	r.awaitReady(t)
+	nthFamily(t, &out, 1)
 	if !alivePID(pids["busy"]) || !alivePID(pids["run"]) {
 		t.Error("the run or its code server was ended")
 	}
@@ -158,12 +170,22 @@ func TestSplit(t *testing.T) {
 			all:     []process{{pid: 101, parent: 1, group: g, args: server}, {pid: 103, parent: 101, group: g, args: []string{""}}},
 			carrier: []int{101},
 		},
+		{
+			name: "the webserver itself, which is still there",
+			all:  []process{{pid: g, parent: 1, group: g}, {pid: 101, parent: g, group: g, args: server}, {pid: 201, parent: g, group: g, args: server}, {pid: 103, parent: 201, group: g, args: spawned}},
+			idle: []int{101}, carrier: []int{201},
+		},
+		{
+			name: "strangers who got the number later",
+			all:  []process{{pid: 101, parent: 1, group: g, started: 5000, args: server}, {pid: 100, parent: 1, group: g, started: 5001}, {pid: 901, parent: 100, group: g, started: 5001}},
+			idle: []int{101},
+		},
 		{name: "a stranger's run", all: []process{{pid: 101, parent: 1, group: g, args: server}, {pid: 900, parent: 1, group: 900, args: spawned}}, idle: []int{101}},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			idle, carriers := split(c.all, g)
+			idle, carriers := split(c.all, group{id: g, until: 5000})
 			if diff := cmp.Diff([][]int{c.idle, c.carrier}, [][]int{pidsOf(idle), pidsOf(carriers)}); diff != "" {
 				t.Errorf("idle and carriers: -want +got:\n%s", diff)
 			}
@@ -227,6 +249,24 @@ func TestSignalSparesStranger(t *testing.T) {
 	}
 	if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" {
 		t.Errorf("control: got %v, want that the right one was killed", err)
+	}
+}
+
+func TestBootTicks(t *testing.T) {
+	t.Parallel()
+	before := bootTicks()
+	cmd := exec.CommandContext(t.Context(), os.Args[0])
+	cmd.Env = append(os.Environ(), standIn+"=sleep")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	p, alive := readProcess(cmd.Process.Pid)
+	after := bootTicks()
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	// The kernel rounds both down, each by itself.
+	if !alive || p.started+1 < before || p.started > after {
+		t.Errorf("a process that was started between %d and %d has the start time %d", before, after, p.started)
 	}
 }
 
@@ -333,41 +373,6 @@ func TestChildUserNeedsRoot(t *testing.T) {
 	}
 	if _, err := lookupAccount("no-such-user", 0); err == nil {
 		t.Error("an unknown user was found")
-	}
-}
-
-func TestParentDeathEndsChild(t *testing.T) {
-	for _, user := range []string{"", "nobody"} {
-		t.Run("as "+user, func(t *testing.T) {
-			o := options("authkit", io.Discard)
-			if user != "" {
-				asNobody(t, &o)
-			}
-			cmd := exec.CommandContext(t.Context(), o.Command)
-			cmd.Env = append(o.Env, "CHILD=serve", "CHILD_USER="+user)
-			stdout, err := cmd.StdoutPipe()
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := cmd.Start(); err != nil {
-				t.Fatal(err)
-			}
-			line, err := bufio.NewReader(stdout).ReadString('\n')
-			pid, bad := strconv.Atoi(strings.TrimSpace(line))
-			if err != nil || bad != nil {
-				t.Fatalf("got %q, %v, want the child's number", line, err)
-			}
-			// A moment longer than any thread of the Go runtime idles: the signal comes when a thread ends.
-			time.Sleep(100 * time.Millisecond)
-			if !alivePID(pid) {
-				t.Error("the child ended before its parent")
-			}
-			if err := cmd.Process.Kill(); err != nil {
-				t.Fatal(err)
-			}
-			_ = cmd.Wait()
-			eventually(t, "the end of the child", func() bool { return !alivePID(pid) })
-		})
 	}
 }
 

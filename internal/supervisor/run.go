@@ -27,8 +27,8 @@ type loop struct {
 	everReady bool
 	takenRuns int // children in a row that found their port taken
 	pause     backoff
-	groups    []int // process groups of earlier children in which somebody still lives
-	relays    []*relay
+	groups    []group  // of earlier children, in which somebody still lives
+	children  []*child // all whose lines are not yet over
 	sweeps    sync.WaitGroup
 }
 
@@ -39,7 +39,9 @@ func (s *Supervisor) Run(ctx context.Context) error {
 	var l loop
 	defer func() {
 		l.sweeps.Wait()
-		closeRelays(l.relays)
+		for _, c := range l.children {
+			c.letGo()
+		}
 		s.change(func(st *State) { st.Phase, st.PID = Stopped, 0 })
 	}()
 	for {
@@ -56,7 +58,7 @@ func (s *Supervisor) Run(ctx context.Context) error {
 		}
 		var ready time.Duration
 		if c != nil {
-			l.relays = append(slices.DeleteFunc(l.relays, (*relay).ended), c.relays...)
+			l.children = append(slices.DeleteFunc(l.children, (*child).over), c)
 			ready = s.watch(ctx, c)
 		}
 		if s.ending(ctx) {
@@ -148,9 +150,9 @@ func (s *Supervisor) died(ctx context.Context, l *loop, c *child, failed error, 
 	reason := fmt.Sprint(failed)
 	if c != nil {
 		reason = c.state.String()
-		l.groups = append(alive(l.groups), c.pid)
+		l.groups = append(alive(l.groups), c.group())
 		// Idle code servers are ended while the next child starts; those with a run finish it, miss the heartbeat, and end.
-		l.sweeps.Go(func() { s.clear([]int{c.pid}, time.Now().Add(leftoverGrace)) })
+		l.sweeps.Go(func() { s.sweeper.clear([]group{c.group()}, time.Now().Add(leftoverGrace)) })
 	}
 	pause := l.pause.next(ready)
 	s.change(func(st *State) { st.Phase, st.PID, st.LastExit = Backoff, 0, reason })
@@ -167,7 +169,7 @@ func (s *Supervisor) died(ctx context.Context, l *loop, c *child, failed error, 
 func (s *Supervisor) neverReady(l *loop, c *child) error {
 	c.drain()
 	// What it leaves would otherwise outlive us by 45 s.
-	s.clear([]int{c.pid}, time.Now().Add(leftoverGrace))
+	s.sweeper.clear([]group{c.group()}, time.Now().Add(leftoverGrace))
 	end := c.exitError(s.opts.Command)
 	s.change(func(st *State) { st.PID, st.LastExit = 0, end.Reason })
 	if !c.inUse.Load() && end.Code != portTakenCode {
@@ -186,5 +188,5 @@ func (s *Supervisor) neverReady(l *loop, c *child) error {
 
 // ending reports whether Run was told to stop.
 func (s *Supervisor) ending(ctx context.Context) bool {
-	return s.hurried() || ctx.Err() != nil
+	return closed(s.kill) || ctx.Err() != nil
 }

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +27,7 @@ import (
 const standIn = "SUPERVISOR_TEST_STANDIN"
 
 func TestMain(m *testing.M) {
+	GuardMain()
 	if what := os.Getenv(standIn); what != "" {
 		os.Exit(runStandIn(what))
 	}
@@ -44,6 +46,12 @@ func runStandIn(what string) int {
 		return serve(http.StatusOK)
 	case "family":
 		return family()
+	case "deaf-family":
+		// Who is started from here inherits it.
+		signal.Ignore(syscall.SIGTERM)
+		return family()
+	case "printer":
+		return printer()
 	case "sleep":
 		time.Sleep(time.Minute)
 	case "usage":
@@ -107,13 +115,17 @@ func serve(status int) int {
 	return 0
 }
 
-// family serves with two code servers beside it, one of which has a run, and stays when that is over. It dies of SIGTERM at once, as Dagster 1.10.0
-// does, and tells none of them.
+// family serves with two code servers beside it, one of which has a run, and stays when that is over. It dies of SIGTERM
+// at once, as Dagster 1.10.0 does, and tells none of them. The run is a printer when PRINT names its folder.
 func family() int {
 	idle := exec.Command(os.Args[0], "-m", "dagster", "api", "grpc")
 	idle.Env = append(os.Environ(), standIn+"=sleep")
-	busy := exec.Command("/bin/sh", "-c", `"$0" --multiprocessing-fork & echo run $! ; wait ; exec "$0" "$@"`, os.Args[0], "api", "grpc")
-	busy.Env, busy.Stdout = idle.Env, os.Stdout
+	run := `"$0" --multiprocessing-fork`
+	if os.Getenv("PRINT") != "" {
+		run = standIn + "=printer " + run
+	}
+	busy := exec.Command("/bin/sh", "-c", run+` & echo run $! ; wait ; exec "$0" "$@"`, os.Args[0], "api", "grpc")
+	busy.Env, busy.Stdout, busy.Stderr = idle.Env, os.Stdout, os.Stderr
 	for name, cmd := range map[string]*exec.Cmd{"idle": idle, "busy": busy} {
 		if err := cmd.Start(); err != nil {
 			fmt.Println(err)
@@ -121,8 +133,28 @@ func family() int {
 		}
 		fmt.Println(name, cmd.Process.Pid)
 	}
-	signal.Reset(syscall.SIGTERM)
 	return serveUntilKilled()
+}
+
+// printer is a run that prints to both of its outputs until there is a file "over" in the folder that PRINT names. A
+// print that fails leaves a file "failed" there and ends it.
+func printer() int {
+	signal.Ignore(syscall.SIGPIPE)
+	folder := os.Getenv("PRINT")
+	for {
+		_, err := os.Stat(filepath.Join(folder, "over"))
+		over := err == nil
+		_, outErr := fmt.Fprintln(os.Stdout, "out", over)
+		_, errErr := fmt.Fprintln(os.Stderr, "err", over)
+		if err := errors.Join(outErr, errErr); err != nil {
+			_ = os.WriteFile(filepath.Join(folder, "failed"), []byte(err.Error()), 0o600)
+			return 1
+		}
+		if over {
+			return 0
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
 }
 
 func serveUntilKilled() int {
@@ -149,8 +181,18 @@ func takenOnce() int {
 	return serve(http.StatusOK)
 }
 
-// authkit is AuthKit in a process of its own, to be killed: it supervises a stand-in and says which process that is.
+// authkit is AuthKit in a process of its own, to be killed or stopped: it supervises a stand-in and says which process
+// that is.
 func authkit() int {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	// What AuthKit has open, and nobody else may have.
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		fmt.Println(err)
+		return 1
+	}
+	defer func() { _ = l.Close() }()
 	o := options(os.Getenv("CHILD"), os.Stderr)
 	o.User = os.Getenv("CHILD_USER")
 	var s *Supervisor
@@ -158,15 +200,16 @@ func authkit() int {
 		fmt.Println(s.State().PID)
 		return nil
 	}
-	s, err := New(o)
+	s, err = New(o)
 	if err != nil {
 		fmt.Println(err)
 		return 1
 	}
-	if err := s.Run(context.Background()); err != nil {
+	if err := s.Run(ctx); err != nil {
 		fmt.Println(err)
+		return 1
 	}
-	return 1
+	return 0
 }
 
 // keeper is a process with a secret in its environment; it starts the spy and ends with the spy's code.

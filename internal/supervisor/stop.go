@@ -6,6 +6,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/rs/zerolog"
 )
 
 const (
@@ -20,22 +22,20 @@ const (
 
 // stop ends the child, which may be nil, and all of the earlier children's groups that carries no run, within the grace;
 // what is left after it is killed. Runs stay, and are logged.
-func (s *Supervisor) stop(c *child, earlier []int) {
+func (s *Supervisor) stop(c *child, earlier []group) {
 	s.change(func(st *State) { st.Phase = Stopping })
 	deadline := time.Now().Add(s.opts.Grace)
 	var left []process
 	var others sync.WaitGroup
-	others.Go(func() { left = s.clear(earlier, deadline) })
+	others.Go(func() { left = s.sweeper.clear(earlier, deadline) })
 	var ours []process
 	if c != nil {
 		s.endWebserver(c, deadline)
 		// Only now, with nobody left who could start a run, is it looked who carries one.
-		ours = s.clear([]int{c.pid}, deadline)
+		ours = s.sweeper.clear([]group{c.group()}, deadline)
 	}
 	others.Wait()
-	for _, p := range append(left, ours...) {
-		s.opts.Log.Warn().Int("pid", p.pid).Msg("left running: it carries a run and ends when that is over")
-	}
+	s.sweeper.report(append(left, ours...))
 	if c != nil {
 		c.drain()
 	}
@@ -57,14 +57,21 @@ func (s *Supervisor) endWebserver(c *child, deadline time.Time) {
 	}
 }
 
-// clear ends all processes of the groups that carry no run: SIGTERM first, SIGKILL after the deadline or Kill. It returns
-// the tops of the trees that carry one.
-func (s *Supervisor) clear(groups []int, deadline time.Time) []process {
+// sweeper ends what dead webservers left behind.
+type sweeper struct {
+	log zerolog.Logger
+	// hurry is closed when nothing is to be waited for any more.
+	hurry <-chan struct{}
+}
+
+// clear ends all processes of the groups that carry no run: SIGTERM first, SIGKILL after the deadline or in a hurry. It
+// returns the tops of the trees that carry one.
+func (w sweeper) clear(groups []group, deadline time.Time) []process {
 	asked := make(map[int]bool)
 	for {
 		idle, carriers := members(groups)
 		now := time.Now()
-		if s.hurried() && now.Before(deadline) {
+		if closed(w.hurry) && now.Before(deadline) {
 			deadline = now
 		}
 		if len(idle) == 0 || now.After(deadline.Add(killGrace)) {
@@ -73,10 +80,10 @@ func (s *Supervisor) clear(groups []int, deadline time.Time) []process {
 		for _, p := range idle {
 			switch {
 			case !now.Before(deadline):
-				s.send(p, syscall.SIGKILL)
+				w.send(p, syscall.SIGKILL)
 			case !asked[p.pid]:
 				asked[p.pid] = true
-				s.send(p, syscall.SIGTERM)
+				w.send(p, syscall.SIGTERM)
 			}
 		}
 		time.Sleep(stopTick)
@@ -84,16 +91,23 @@ func (s *Supervisor) clear(groups []int, deadline time.Time) []process {
 }
 
 // send signals one process of a group.
-func (s *Supervisor) send(p process, sig os.Signal) {
+func (w sweeper) send(p process, sig os.Signal) {
 	if err := p.signal(sig); err != nil {
-		s.opts.Log.Warn().Err(err).Msg("a process that Dagster left could not be ended")
+		w.log.Warn().Err(err).Msg("a process that Dagster left could not be ended")
 	}
 }
 
-// hurried reports whether Kill was called.
-func (s *Supervisor) hurried() bool {
+// report logs the tops of the trees that stay.
+func (w sweeper) report(carriers []process) {
+	for _, p := range carriers {
+		w.log.Warn().Int("pid", p.pid).Msg("left running: it carries a run and ends when that is over")
+	}
+}
+
+// closed reports whether the channel is.
+func closed(ch <-chan struct{}) bool {
 	select {
-	case <-s.kill:
+	case <-ch:
 		return true
 	default:
 		return false
@@ -102,25 +116,23 @@ func (s *Supervisor) hurried() bool {
 
 // members looks at the groups of dead webservers: who may be ended, and who carries a run. A list of processes that
 // can't be read ends nobody.
-func members(groups []int) (idle, carriers []process) {
+func members(groups []group) (idle, carriers []process) {
 	all, err := processes()
 	if err != nil {
 		return nil, nil
 	}
-	for _, group := range groups {
-		i, c := split(all, group)
+	for _, g := range groups {
+		i, c := split(all, g)
 		idle, carriers = append(idle, i...), append(carriers, c...)
 	}
 	return idle, carriers
 }
 
 // alive returns the groups in which somebody lives.
-func alive(groups []int) []int {
+func alive(groups []group) []group {
 	all, err := processes()
 	if err != nil {
 		return groups
 	}
-	return slices.DeleteFunc(groups, func(group int) bool {
-		return !slices.ContainsFunc(all, func(p process) bool { return p.group == group })
-	})
+	return slices.DeleteFunc(groups, func(g group) bool { return !slices.ContainsFunc(all, g.has) })
 }

@@ -75,6 +75,7 @@ type Supervisor struct {
 	account *account
 	env     []string
 	out     *lineWriter
+	sweeper sweeper
 	kill    chan struct{}
 	killed  sync.Once
 
@@ -107,6 +108,7 @@ func New(o Options) (*Supervisor, error) {
 		kill:  make(chan struct{}),
 		state: State{Phase: Starting, Since: time.Now()},
 	}
+	s.sweeper = sweeper{log: o.Log, hurry: s.kill}
 	if o.User == "" {
 		return s, nil
 	}

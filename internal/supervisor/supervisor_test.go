@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 )
 
 // log collects what the child wrote and what the supervisor logged.
@@ -460,3 +461,43 @@ func TestCopyLines(t *testing.T) {
 type smallReads struct{ r io.Reader }
 
 func (s *smallReads) Read(p []byte) (int, error) { return s.r.Read(p[:min(len(p), 7)]) }
+
+func TestLinesDoNotMix(t *testing.T) {
+	t.Parallel()
+	// As in the program: AuthKit's log and the child's lines go to one file by two ways. What is longer than a pipe takes
+	// at once (4 KiB, pipe(7)) would be torn if they were not kept apart.
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const lines, length = 50, 40_000
+	w := &lineWriter{out: writer}
+	var writers sync.WaitGroup
+	for _, letter := range []string{"a", "b"} {
+		writers.Go(func() {
+			for range lines {
+				w.line([]byte(strings.Repeat(letter, length)))
+			}
+		})
+	}
+	writers.Go(func() {
+		own := zerolog.New(writer)
+		for range lines {
+			own.Log().Msg(strings.Repeat("c", length))
+		}
+	})
+	go func() {
+		writers.Wait()
+		_ = writer.Close()
+	}()
+	got := make(map[string]int)
+	copyLines(reader, func(line []byte) { got[string(line)]++ })
+	want := map[string]int{
+		strings.Repeat("a", length): lines, strings.Repeat("b", length): lines,
+		`{"message":"` + strings.Repeat("c", length) + `"}`: lines,
+	}
+	if !cmp.Equal(got, want) {
+		t.Errorf("got %d different lines, want 3, each whole", len(got))
+	}
+	_ = reader.Close()
+}

@@ -13,19 +13,32 @@ type process struct {
 	args    []string
 }
 
+// group is the process group of one webserver, which leads it.
+type group struct {
+	// id is the number of the group and of the webserver.
+	id int
+	// until is when the webserver was last known to hold that number, in clock ticks since boot. What started later is
+	// no member: once everybody in the group is gone the kernel may give the number to a stranger.
+	until uint64
+}
+
+// has reports whether the process is a member of the group.
+func (g group) has(p process) bool { return p.group == g.id && p.started <= g.until }
+
 // split divides a process group: idle are the processes that may be ended, carriers the tops of the trees which carry a
-// run and stay.
+// run and stay. The webserver itself is neither.
 //
 // A group is looked at tree by tree, a tree being a code server (or an orphan) with all that descends from it, in
 // whatever group or session. It carries a run when it holds a run's process, or a code server with any child but
 // multiprocessing's resource tracker: Dagster starts runs there, and a child that is not known by its arguments is
 // spared, since a code server left over ends by itself in 45 s and a run killed is lost. All of such a tree stays, as the
-// run needs its code server and its helpers. It is called when the
-// webserver is dead, so that its code servers are the tops. all is every living process of the machine.
-func split(all []process, group int) (idle, carriers []process) {
+// run needs its code server and its helpers. The webserver must be dead or dying, as it could start another run. all is
+// every living process of the machine.
+func split(all []process, g group) (idle, carriers []process) {
+	all = slices.DeleteFunc(slices.Clone(all), func(p process) bool { return p.pid == g.id })
 	f := newForest(all)
 	for _, p := range all {
-		if p.group != group {
+		if !g.has(p) {
 			continue
 		}
 		top := f.root(p)
