@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,25 +33,28 @@ func (c *client) socket(path string, header http.Header, subprotocols ...string)
 	return conn, resp, err
 }
 
-// talk sends frames and collects what comes back until nothing more does for a while.
+// talk sends frames and collects the types of what comes back, sorted, until nothing more does for a while: an answer of
+// AuthKit's own can overtake Dagster's.
 func talk(t *testing.T, conn *websocket.Conn, frames ...string) []string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
 	for _, frame := range frames {
 		if err := conn.Write(ctx, websocket.MessageText, []byte(frame)); err != nil {
-			return []string{"closed"}
+			return []string{"closed while sending"}
 		}
 	}
 	var got []string
 	for {
-		quiet, stop := context.WithTimeout(ctx, 3*time.Second)
+		quiet, stop := context.WithTimeout(ctx, 2*time.Second)
 		_, message, err := conn.Read(quiet)
+		timedOut := quiet.Err() != nil
 		stop()
 		if err != nil {
-			if quiet.Err() == nil {
+			if !timedOut {
 				got = append(got, fmt.Sprintf("closed %d", websocket.CloseStatus(err)))
 			}
+			slices.Sort(got)
 			return got
 		}
 		var frame struct{ Type string }
@@ -58,7 +62,8 @@ func talk(t *testing.T, conn *websocket.Conn, frames ...string) []string {
 			t.Fatalf("a frame that is not JSON: %s", message)
 		}
 		got = append(got, frame.Type)
-		if frame.Type == "complete" || frame.Type == "error" {
+		if frame.Type == "complete" {
+			slices.Sort(got)
 			return got
 		}
 	}
@@ -100,11 +105,11 @@ func TestWebSocketSurface(t *testing.T) {
 		{"a mutation without init", "/graphql", nil, []string{startFrame(t, map[string]any{"query": mutationFor("ws2")})}, "error"},
 		{"a query", "/graphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": "{version}"})}, "connection_ack error"},
 		{"a quiet subscription", "/graphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": locationState})}, "connection_ack"},
-		{"a subscription", "/graphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": missingRun})}, "connection_ack data complete"},
-		{"an encoded path", "/%67raphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": missingRun})}, "connection_ack data complete"},
+		{"a subscription", "/graphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": missingRun})}, "complete connection_ack data"},
+		{"an encoded path", "/%67raphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": missingRun})}, "complete connection_ack data"},
 		{"a mutation chosen by operation_name", "/graphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": missingRun + mutationFor("ws3"), "operation_name": "M"})}, "connection_ack error"},
 		{"a mutation chosen by operationName", "/graphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": missingRun + mutationFor("ws4"), "operationName": "M"})}, "connection_ack error"},
-		{"two names that disagree", "/graphql", nil, []string{initFrame, startFrame(t, map[string]any{"query": missingRun + mutationFor("ws5"), "operationName": "S", "operation_name": "M"})}, "connection_ack closed 1008"},
+		{"two names that disagree", "/graphql", nil, []string{startFrame(t, map[string]any{"query": missingRun + mutationFor("ws5"), "operationName": "S", "operation_name": "M"})}, "closed 1008"},
 		{"no JSON", "/graphql", nil, []string{"nonsense"}, "closed 1008"},
 		{"another path", "/other", nil, nil, "404"},
 		{"the path with a slash", "/graphql/", nil, nil, "404"},

@@ -147,8 +147,8 @@ func (s *socket) handle(ctx context.Context, kind websocket.MessageType, message
 	}
 	forward, refuse, err := s.judged(ctx, message)
 	if err != nil {
-		s.log.Error().Err(err).Msg("websocket message not judged")
-		s.end(ending{websocket.StatusInternalError, "internal error"})
+		s.log.Warn().Err(err).Msg("websocket closed for a message that can't be judged")
+		s.end(ending{websocket.StatusPolicyViolation, "message refused"})
 		return
 	}
 	if forward != nil && !s.ended.Load() {

@@ -278,8 +278,8 @@ func TestSocketEnds(t *testing.T) {
 		"binary message": {nil, send(websocket.MessageBinary, "{}"), 1003},
 		"not UTF-8":      {nil, send(websocket.MessageText, "\xff"), 1007},
 		"too big":        {nil, send(websocket.MessageText, strings.Repeat("x", 1025)), 1009},
-		"judge fails":    {func(context.Context, []byte) ([]byte, []byte, error) { return []byte("x"), nil, io.ErrNoProgress }, send(websocket.MessageText, "{}"), 1011},
-		"judge panics":   {func(context.Context, []byte) ([]byte, []byte, error) { panic("oh") }, send(websocket.MessageText, "{}"), 1011},
+		"judge fails":    {func(context.Context, []byte) ([]byte, []byte, error) { return []byte("x"), nil, io.ErrNoProgress }, send(websocket.MessageText, "{}"), 1008},
+		"judge panics":   {func(context.Context, []byte) ([]byte, []byte, error) { panic("oh") }, send(websocket.MessageText, "{}"), 1008},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

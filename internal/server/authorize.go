@@ -42,6 +42,8 @@ func (s *Server) judge(w http.ResponseWriter, r *http.Request) (judged, error) {
 		return judged{Decision: policy.Decide(id, actions), Audited: audited}
 	}
 	switch {
+	case isUpgrade(r) && path.Route != dagster.GraphQL:
+		return judged{}, &graphql.Error{Status: http.StatusNotFound, Message: "There is no WebSocket here: Dagster's is at " + s.prefix + "/graphql."}
 	case path.Route == dagster.GraphQL && isUpgrade(r), path.Route == dagster.GraphQL && wantsGraphiQL(r):
 		return decide(false, policy.Read()), nil
 	case path.Route == dagster.GraphQL:
@@ -130,5 +132,9 @@ func (s *Server) refuseUnreadable(w http.ResponseWriter, r *http.Request, err er
 		}
 		w.Header().Set("Allow", allowed)
 	}
-	writeJSON(w, problem.Status, graphql.ErrorBody(problem.Message, "BAD_REQUEST"))
+	code := "BAD_REQUEST"
+	if problem.Status == http.StatusNotFound {
+		code = "NOT_FOUND"
+	}
+	writeJSON(w, problem.Status, graphql.ErrorBody(problem.Message, code))
 }
