@@ -21,7 +21,9 @@ func (s *Server) session(next http.Handler) http.Handler {
 		switch {
 		case errors.Is(err, session.ErrNone):
 			s.Sessions.Clear(w, r)
-			s.nobody(w, r)
+			if s.mayAsk(w, r, addressKey(clientFrom(r.Context()))) {
+				s.nobody(w, r)
+			}
 			return
 		case err != nil:
 			s.storeFault(w, r, err, "loading the session")
@@ -81,12 +83,20 @@ func (s *Server) storeFault(w http.ResponseWriter, r *http.Request, err error, d
 // rateLimit bounds what one identity may ask.
 func (s *Server) rateLimit(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if wait := s.Requests.Allow(identityFrom(r.Context()).ID, time.Now()); wait > 0 {
-			s.refuse(w, r, refusal{status: http.StatusTooManyRequests, code: "RATE_LIMITED", message: "Too many requests: slow down.", retryAfter: wait})
-			return
+		if s.mayAsk(w, r, identityFrom(r.Context()).ID) {
+			next.ServeHTTP(w, r)
 		}
-		next.ServeHTTP(w, r)
 	})
+}
+
+// mayAsk counts a request for an identity, or for an address that nobody signed in from, and answers it when it is one too
+// many.
+func (s *Server) mayAsk(w http.ResponseWriter, r *http.Request, key string) bool {
+	wait := s.Requests.Allow(key, time.Now())
+	if wait > 0 {
+		s.refuse(w, r, refusal{status: http.StatusTooManyRequests, code: "RATE_LIMITED", message: "Too many requests: slow down.", retryAfter: wait})
+	}
+	return wait <= 0
 }
 
 // addressKey is the client's address as limits count it.

@@ -69,7 +69,7 @@ func (m *Manager) tokens(r *http.Request, name string) []token {
 // options are the attributes of the cookie that answers r.
 func (m *Manager) options(r *http.Request) *sessions.Options {
 	return &sessions.Options{
-		Path: m.path, MaxAge: int(m.maxAge / time.Second), Secure: m.secure(r), HttpOnly: true, SameSite: http.SameSiteLaxMode,
+		Path: m.path, MaxAge: int(m.maxAge / time.Second), Secure: m.secure(r), HttpOnly: true, SameSite: m.sameSite,
 	}
 }
 

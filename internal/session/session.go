@@ -77,6 +77,8 @@ type Options struct {
 	Path string
 	// Secure says whether the client came by TLS; nil: whether this connection has it.
 	Secure func(*http.Request) bool
+	// SameSite is the cookie's; 0 is Lax, so that links from elsewhere find a signed-in person signed in.
+	SameSite http.SameSite
 	// Expired is called once for each session that ended by its age or by idleness, by whoever deleted its row; nil:
 	// nobody hears of it.
 	Expired func(ctx context.Context, session identity.Session, user identity.User)
@@ -93,6 +95,7 @@ type Manager struct {
 	name        string
 	path        string
 	secure      func(*http.Request) bool
+	sameSite    http.SameSite
 	expired     func(context.Context, identity.Session, identity.User)
 	log         zerolog.Logger
 
@@ -113,6 +116,9 @@ func New(o Options) (*Manager, error) {
 	if o.Path == "" {
 		o.Path = "/"
 	}
+	if o.SameSite == 0 {
+		o.SameSite = http.SameSiteLaxMode
+	}
 	if o.Secure == nil {
 		o.Secure = func(r *http.Request) bool { return r.TLS != nil }
 	}
@@ -128,7 +134,7 @@ func New(o Options) (*Manager, error) {
 	}
 	return &Manager{
 		rows: o.Rows, sweep: o.Sweep, codec: codec, maxAge: o.MaxAge, idleTimeout: o.IdleTimeout,
-		name: o.CookieName, path: o.Path, secure: o.Secure, expired: o.Expired, log: o.Log,
+		name: o.CookieName, path: o.Path, secure: o.Secure, sameSite: o.SameSite, expired: o.Expired, log: o.Log,
 		cache: newCache(), touches: newTouches(), watchers: map[*watcher]struct{}{},
 	}, nil
 }
