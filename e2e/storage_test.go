@@ -3,7 +3,6 @@ package e2e
 import (
 	"database/sql"
 	"path/filepath"
-	"testing"
 
 	_ "github.com/mattn/go-sqlite3"
 )
@@ -59,14 +58,4 @@ func (k *kit) runStatus(id string) string {
 		return ""
 	}
 	return statuses[0]
-}
-
-func contains(t testing.TB, list []string, value string) bool {
-	t.Helper()
-	for _, element := range list {
-		if element == value {
-			return true
-		}
-	}
-	return false
 }

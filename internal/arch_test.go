@@ -30,10 +30,14 @@ var mayImport = map[string][]string{
 	"internal/proxy":      parts,
 	"internal/accounts":   {"internal/identity", "internal/policy", "internal/audit", "internal/auth"},
 	"internal/store":      {"internal/identity", "internal/audit", "migrations"},
-	"internal/server": append([]string{"internal/accounts", "internal/audit", "internal/auth", "internal/session",
-		"internal/ratelimit", "internal/dagster"}, parts...),
-	"internal/cli": {"internal/app", "internal/config", "internal/store", "internal/identity", "internal/graphql",
-		"internal/policy", "internal/auth", "internal/audit", "internal/accounts"},
+	"internal/server": append([]string{
+		"internal/accounts", "internal/audit", "internal/auth", "internal/session",
+		"internal/ratelimit", "internal/dagster",
+	}, parts...),
+	"internal/cli": {
+		"internal/app", "internal/config", "internal/store", "internal/identity", "internal/graphql",
+		"internal/policy", "internal/auth", "internal/audit", "internal/accounts",
+	},
 	"cmd/dagster-authkit": {"internal/cli", "internal/supervisor"},
 }
 

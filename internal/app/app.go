@@ -142,7 +142,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 		return err
 	}
 	if door.proxy, err = proxy.New(proxy.Options{
-		Target: a.webserver.Target, Prefix: cfg.PathPrefix, MenuScript: front.MenuScript(),
+		Target: a.Target, Prefix: cfg.PathPrefix, MenuScript: front.MenuScript(),
 		CookieNames: a.sessions.CookieNames(), MessageLimit: cfg.MaxBody, Log: a.log,
 		Error: func(w http.ResponseWriter, r *http.Request, err error) {
 			front.UpstreamFailed(w, r, err, errors.Is(err, proxy.ErrUnavailable))
@@ -210,7 +210,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 		select {
 		case <-atOnce:
 			_ = front.Close()
-			a.webserver.Kill()
+			a.Kill()
 		case <-background.Done():
 		}
 	}()

@@ -98,7 +98,7 @@ func scriptNonce(h http.Header) (nonce string, ok bool) {
 		return "", false
 	}
 	for _, directive := range []string{"script-src-elem", "script-src", "default-src"} {
-		for _, written := range strings.Split(policies[0], ";") {
+		for written := range strings.SplitSeq(policies[0], ";") {
 			words := strings.Fields(written)
 			if len(words) == 0 || !strings.EqualFold(words[0], directive) {
 				continue

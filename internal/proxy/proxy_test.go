@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -231,9 +232,7 @@ func TestErrorsSayWhetherAnythingHappened(t *testing.T) {
 // page is an upstream that serves one page with these headers.
 func page(status int, body string, header http.Header) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		for name, values := range header {
-			w.Header()[name] = values
-		}
+		maps.Copy(w.Header(), header)
 		if status == http.StatusOK {
 			w.Header().Set("Content-Length", fmt.Sprint(len(body)))
 		}

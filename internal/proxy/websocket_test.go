@@ -487,7 +487,6 @@ func TestDeadClientsAreNoticed(t *testing.T) {
 
 // pipes is a network within the process, so that time can be false.
 type pipes struct {
-	mu        sync.Mutex
 	listeners map[string]chan net.Conn
 	closed    chan struct{}
 }

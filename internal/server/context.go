@@ -57,6 +57,7 @@ func pathFrom(ctx context.Context) dagster.Path { return from[dagster.Path](ctx,
 func identityFrom(ctx context.Context) identity.Identity {
 	return from[identity.Identity](ctx, identityKey)
 }
+
 func sessionFrom(ctx context.Context) identity.Session {
 	return from[identity.Session](ctx, sessionKey)
 }

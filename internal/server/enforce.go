@@ -114,8 +114,10 @@ func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err erro
 		panic(http.ErrAbortHandler) // the client left
 	}
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		s.refuse(w, r, refusal{status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",
-			message: "The request's body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes."})
+		s.refuse(w, r, refusal{
+			status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",
+			message: "The request's body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.",
+		})
 		return
 	}
 	logFrom(r.Context()).Warn().Err(err).Msg("forwarding to Dagster failed")
@@ -123,6 +125,8 @@ func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err erro
 		s.refuse(w, r, notReady())
 		return
 	}
-	s.refuse(w, r, refusal{status: http.StatusBadGateway, code: "UPSTREAM",
-		message: "The connection to Dagster broke before it answered. Look whether it did what you asked before you try again."})
+	s.refuse(w, r, refusal{
+		status: http.StatusBadGateway, code: "UPSTREAM",
+		message: "The connection to Dagster broke before it answered. Look whether it did what you asked before you try again.",
+	})
 }

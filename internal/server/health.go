@@ -100,8 +100,10 @@ func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
 		allowed = bearer && subtle.ConstantTimeCompare([]byte(token), []byte(s.MetricsToken)) == 1
 	}
 	if !allowed {
-		s.refuse(w, r, refusal{status: http.StatusForbidden, code: "FORBIDDEN",
-			message: "Metrics are for loopback addresses, or for the bearer of DAGSTER_AUTH_METRICS_TOKEN."})
+		s.refuse(w, r, refusal{
+			status: http.StatusForbidden, code: "FORBIDDEN",
+			message: "Metrics are for loopback addresses, or for the bearer of DAGSTER_AUTH_METRICS_TOKEN.",
+		})
 		return
 	}
 	s.metrics.handler.ServeHTTP(w, r)

@@ -21,7 +21,7 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r, next, http.StatusSeeOther)
+		http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // safeRedirect has kept it on this site
 	case errors.Is(err, session.ErrNone):
 		s.Sessions.Clear(w, r)
 		s.loginForm(w, r, http.StatusOK, LoginData{Next: next})
@@ -69,8 +69,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.failedLogin(w, r, data)
 	case errors.Is(err, auth.ErrBusy):
 		s.metrics.signIn("busy")
-		s.refuse(w, r, refusal{status: http.StatusServiceUnavailable, code: "BUSY", retryAfter: storeRetry,
-			message: "Many people are signing in at this moment. Try again in a few seconds."})
+		s.refuse(w, r, refusal{
+			status: http.StatusServiceUnavailable, code: "BUSY", retryAfter: storeRetry,
+			message: "Many people are signing in at this moment. Try again in a few seconds.",
+		})
 	case err != nil:
 		s.storeFault(w, r, err, "checking the password")
 	default:

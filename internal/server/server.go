@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -174,8 +175,8 @@ func (s *Server) Handler() http.Handler {
 
 // chain wraps h so that the first layer is the outermost.
 func chain(h http.Handler, layers ...func(http.Handler) http.Handler) http.Handler {
-	for i := len(layers) - 1; i >= 0; i-- {
-		h = layers[i](h)
+	for _, layer := range slices.Backward(layers) {
+		h = layer(h)
 	}
 	return h
 }

@@ -76,8 +76,10 @@ func (s *Server) storeFault(w http.ResponseWriter, r *http.Request, err error, d
 		return // the client left; nobody reads the answer and nothing is wrong with the store
 	}
 	logFrom(r.Context()).Error().Err(err).Msg(doing + " failed")
-	s.refuse(w, r, refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: storeRetry,
-		message: "AuthKit can't reach its database just now. You are still signed in; try again in a moment."})
+	s.refuse(w, r, refusal{
+		status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: storeRetry,
+		message: "AuthKit can't reach its database just now. You are still signed in; try again in a moment.",
+	})
 }
 
 // rateLimit bounds what one identity may ask.

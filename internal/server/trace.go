@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,13 +35,13 @@ func (s *Server) trace(next http.Handler) http.Handler {
 }
 
 func (s *Server) logRequest(log *zerolog.Logger, r *http.Request, w *recorder, address netip.Addr, took time.Duration) {
-	event := log.Debug()
+	level := zerolog.DebugLevel
 	// 503 is how we say "not yet", to probes every second; what is behind it is logged where it is found.
 	if w.status() >= http.StatusInternalServerError && w.status() != http.StatusServiceUnavailable {
-		event = log.Warn()
+		level = zerolog.WarnLevel
 	}
 	// The path only: a query string can hold run configuration.
-	event.Str("method", r.Method).Str("path", r.URL.Path).Int("status", w.status()).Int64("bytes", w.bytes).
+	log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", w.status()).Int64("bytes", w.bytes).
 		Stringer("ip", address).Dur("took_ms", took).Msg("request")
 }
 
@@ -108,8 +109,8 @@ func (o origin) client(r *http.Request) client {
 func (o origin) forwardedFor(headers []string, peer netip.Addr) netip.Addr {
 	hops := strings.Split(strings.Join(headers, ","), ",")
 	address := peer
-	for i := len(hops) - 1; i >= 0; i-- {
-		hop, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(hops[i]), "[]"))
+	for _, written := range slices.Backward(hops) {
+		hop, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(written), "[]"))
 		if err != nil {
 			return address
 		}
