@@ -30,12 +30,21 @@ venv: .venv/dagster-$(DAGSTER_VERSION) ## make .venv with the pinned dagster and
 	.venv/bin/pip install --quiet --disable-pip-version-check dagster==$(DAGSTER_VERSION) dagster-webserver==$(DAGSTER_VERSION)
 	touch $@
 
+# The takeover is tested on files that the real Python AuthKit made; with and without bcrypt it hashes differently.
+.PHONY: venv-python-authkit
+venv-python-authkit: .venv-python-authkit/made
+
+.venv-python-authkit/made:
+	$(PYTHON) -m venv --clear .venv-python-authkit
+	.venv-python-authkit/bin/pip install --quiet --disable-pip-version-check dagster-authkit==1.2.0 bcrypt
+	touch $@
+
 .PHONY: demo
 demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 	@./examples/demo.sh
 
 .PHONY: test
-test: build venv chromium ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
+test: build venv venv-python-authkit chromium ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
 	go test -race ./cmd/... ./internal/... ./web/... ./migrations/...
 	go test -timeout 25m ./e2e/...
@@ -53,6 +62,14 @@ fuzz: ## run every fuzz target for FUZZTIME (1m)
 		package=$$(grep -rlE "^func $$target\(" --include='*_test.go' internal | head -1 | xargs dirname); \
 		echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
 	done
+
+.PHONY: figures
+figures: build venv ## what AuthKit costs, beside a bare dagster-webserver (needs wrk)
+	@./e2e/figures.sh
+
+.PHONY: pictures
+pictures: venv ## make the README's pictures anew, in Chromium
+	E2E_ARTIFACTS=$(CURDIR)/docs/images go test -count=1 -run '^TestBrowser$$' ./e2e
 
 .PHONY: lint
 lint: .tools/golangci-lint-$(GOLANGCI_VERSION) ## check the code with golangci-lint
