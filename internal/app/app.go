@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,6 +59,10 @@ func Serve(ctx context.Context, o Options, atOnce <-chan struct{}) error {
 	if err := supervisor.ClearDumpable(); err != nil {
 		return fmt.Errorf("keeping other processes out of this one: %w", err)
 	}
+	// Whoever read our stdout or stderr may leave: then lines are lost, and counted. Without this Go would end the program.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	defer signal.Stop(pipes)
 	a, err := New(ctx, o)
 	if err != nil {
 		return err
