@@ -52,6 +52,7 @@ type options struct {
 	noUsers bool
 	noWait  bool // don't wait until Dagster is ready
 	from    *kit // take over this kit's folders and port
+	stdout  *os.File
 }
 
 // start runs dagster-authkit and ends it with the test.
@@ -121,6 +122,9 @@ func (k *kit) run(o options) {
 	k.cmd.Dir, k.cmd.Env = k.dir, k.env
 	k.stdout, k.stderr = &output{}, &output{}
 	k.cmd.Stdout, k.cmd.Stderr = k.stdout, k.stderr
+	if o.stdout != nil {
+		k.cmd.Stdout = o.stdout
+	}
 	k.exited = make(chan struct{})
 	if err := k.cmd.Start(); err != nil {
 		k.t.Fatal(err)

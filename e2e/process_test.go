@@ -3,10 +3,12 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -235,4 +237,27 @@ func (k *kit) childAddress() string {
 	}
 	k.t.Fatalf("no dagster-webserver among %v", k.processes())
 	return ""
+}
+
+// TestReaderOfStdoutLeaves: whoever collected the audit lines is gone, or does not read; requests go on, rows are stored, and
+// the lost lines are counted.
+func TestReaderOfStdoutLeaves(t *testing.T) {
+	t.Parallel()
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := start(t, options{stdout: writer})
+	if err := errors.Join(writer.Close(), reader.Close()); err != nil {
+		t.Fatal(err)
+	}
+	editor := k.signIn("ed")
+	if got := editor.addPartition("unread"); got.typename("addDynamicPartition") != "AddDynamicPartitionSuccess" {
+		t.Errorf("with nobody at stdout: got %s", got.Body)
+	}
+	dropped := regexp.MustCompile(`(?m)^dagster_authkit_audit_lines_dropped_total [1-9]`)
+	k.eventually(10*time.Second, "the lost lines are counted", func() bool {
+		_, metrics := editor.do("GET", "/auth/metrics", "")
+		return dropped.MatchString(metrics)
+	})
 }
