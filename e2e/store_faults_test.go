@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +87,7 @@ func TestStoreFaults(t *testing.T) {
 	k := start(t, options{})
 	t.Run("locked by another program", func(t *testing.T) { lockedDatabase(t, k) })
 	t.Run("locked for a moment", func(t *testing.T) { lockedForAMoment(t, k) })
+	t.Run("locked for many", func(t *testing.T) { lockedForMany(t, k) })
 	t.Run("sessions can't be read", func(t *testing.T) { unreadableSessions(t, k) })
 	t.Run("nothing can be read", func(t *testing.T) { unreadableState(t, k) })
 	t.Run("the audit trail takes no decision", func(t *testing.T) { fullTrail(t, k) })
@@ -163,30 +165,73 @@ func lockedDatabase(t *testing.T, k *kit) {
 func lockedForAMoment(t *testing.T, k *kit) {
 	editor := k.signIn("ed")
 	release := k.holdLock()
-	answered := make(chan int, 1)
+	answered := make(chan string, 1)
 	go func() {
-		req, err := http.NewRequest("POST", k.url+"/graphql", strings.NewReader(fmt.Sprintf(`{"query": %q}`, mutationFor("waited"))))
-		if err != nil {
-			answered <- 0
-			return
-		}
-		req.Header.Set("Content-Type", "application/json")
-		resp, err := editor.http.Do(req)
-		if err != nil {
-			answered <- 0
-			return
-		}
-		resp.Body.Close()
-		answered <- resp.StatusCode
+		body := fmt.Sprintf(`{"query": %q}`, mutationFor("waited"))
+		answered <- statusOf(context.Background(), editor, "/graphql", body, "application/json")
 	}()
 	time.Sleep(500 * time.Millisecond)
 	if k.hasPartition("waited") {
 		t.Error("the mutation ran before it was in the trail")
 	}
 	release()
-	if status := <-answered; status != http.StatusOK || !k.hasPartition("waited") {
-		t.Errorf("after a short wait: got %d, partition made: %t", status, k.hasPartition("waited"))
+	if status := <-answered; status != "200" || !k.hasPartition("waited") {
+		t.Errorf("after a short wait: got %s, partition made: %t", status, k.hasPartition("waited"))
 	}
+}
+
+// lockedForMany: those who wait for a locked database wait together, not each after the one before. One write gives up after
+// 5 s, so 12 of them in a row would take a minute; 30 s are room enough for a slow machine.
+func lockedForMany(t *testing.T, k *kit) {
+	editor := k.signIn("ed")
+	release := k.holdLock()
+	const many = 12
+	requests := map[string]func(i int) (path, body, kind string){
+		"mutations": func(i int) (string, string, string) {
+			return "/graphql", fmt.Sprintf(`{"query": %q}`, mutationFor(fmt.Sprintf("many-%d", i))), "application/json"
+		},
+		"sign-ins": func(int) (string, string, string) {
+			return "/auth/login", url.Values{"username": {"vic"}, "password": {passwords["vic"]}}.Encode(), "application/x-www-form-urlencoded"
+		},
+	}
+	for name, request := range requests {
+		answers := make(chan string, many)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		for i := range many {
+			path, body, kind := request(i)
+			go func() { answers <- statusOf(ctx, editor, path, body, kind) }()
+		}
+		got := map[string]int{}
+		for range many {
+			got[<-answers]++
+		}
+		cancel()
+		if got["503"] != many {
+			t.Errorf("%d %s while the database is locked: got %v, want 503 for each", many, name, got)
+		}
+	}
+	release()
+	worksAgain(t, k, editor, "many-afterwards")
+	for i := range many {
+		if key := fmt.Sprintf("many-%d", i); k.hasPartition(key) {
+			t.Errorf("a mutation that was not answered with success made the partition %s", key)
+		}
+	}
+}
+
+// statusOf sends without failing a test, so that many goroutines can.
+func statusOf(ctx context.Context, c *client, path, body, kind string) string {
+	req, err := http.NewRequestWithContext(ctx, "POST", c.kit.url+path, strings.NewReader(body))
+	if err != nil {
+		return err.Error()
+	}
+	req.Header.Set("Content-Type", kind)
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return "no answer in time"
+	}
+	resp.Body.Close()
+	return fmt.Sprint(resp.StatusCode)
 }
 
 // everythingFails asks for one of each and wants "not now" each time.
