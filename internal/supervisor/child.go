@@ -31,9 +31,6 @@ type child struct {
 }
 
 // start runs the command on that port. Its standard input is empty.
-//
-// The kernel sends the parent-death signal when the thread that started the child ends, not the process (Go issue
-// 27505), so a goroutine holds that thread until the child has ended.
 func (s *Supervisor) start(ctx context.Context, port int) (*child, error) {
 	c := &child{
 		port: port, args: childArgs(s.opts.Args, port, s.opts.Prefix),
@@ -48,23 +45,7 @@ func (s *Supervisor) start(ctx context.Context, port int) (*child, error) {
 		return nil, fmt.Errorf("make the child's pipes: %w", err)
 	}
 	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		err := cmd.Start()
-		if err != nil {
-			started <- err
-			return
-		}
-		c.pid = cmd.Process.Pid
-		s.setGuard(c)
-		started <- nil
-		// Its result is in the state; there is nothing to copy that could fail besides.
-		_ = cmd.Wait()
-		c.state, c.endedAt = cmd.ProcessState, bootTicks()
-		c.guard.webserverEnded()
-		close(c.exited)
-	}()
+	go s.own(c, cmd, started)
 	err = <-started
 	for _, w := range writers {
 		_ = w.Close()
@@ -75,6 +56,27 @@ func (s *Supervisor) start(ctx context.Context, port int) (*child, error) {
 	}
 	go c.releaseGuard()
 	return c, nil
+}
+
+// own starts the command and stays until it has ended.
+//
+// The kernel sends the parent-death signal when the thread that started the child ends, not the process (Go issue
+// 27505), so this goroutine holds its thread all the while.
+func (s *Supervisor) own(c *child, cmd *exec.Cmd, started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		started <- err
+		return
+	}
+	c.pid = cmd.Process.Pid
+	s.setGuard(c)
+	started <- nil
+	// Its result is in the state; there is nothing to copy that could fail besides.
+	_ = cmd.Wait()
+	c.state, c.endedAt = cmd.ProcessState, bootTicks()
+	c.guard.webserverEnded()
+	close(c.exited)
 }
 
 // setGuard gives the child its guard. Without one AuthKit does its work all the same.

@@ -24,12 +24,18 @@ const (
 	orphansGrace = 3500 * time.Millisecond
 )
 
+// settle is how long a group must have been without a run before what is left of it is ended. A code server looks every
+// half second whether a run has crashed and says so in Dagster's database (CLEANUP_TICK, Dagster 1.13.27), which it must
+// have had the time to do.
+const settle = 3 * time.Second
+
 // GuardMain is the guard's main, and returns at once in every other process. Whoever runs a Supervisor calls it first of
 // all in main, as the guard is the same program started once more.
 //
 // A guard stands beside each child and sleeps until AuthKit has ended, by itself or by kill -9, or has nothing more to do
 // with that child. Then it ends whatever of the child's group carries no run, the webserver too, and carries the lines of
-// the others to stderr until the last of them is over: a run that prints would fail if nobody held the other end.
+// the others to stderr until the last of them is over: a run that prints would fail if nobody held the other end. When
+// the runs are over it ends their code servers, which would otherwise wait 45 to 90 s for a heartbeat.
 func GuardMain() {
 	if os.Args[0] != guardName || !isPipe(controlFD) {
 		return
@@ -118,9 +124,26 @@ func takeOver(g group, orderly bool, pipes []*os.File, log zerolog.Logger) {
 	if !orderly {
 		w.report(carriers)
 	}
-	for _, r := range relays {
-		<-r.done
+	runsBefore := true
+	for !drained(relays, settle) {
+		idle, carriers := members([]group{g})
+		runs := len(idle) == 0 || len(carriers) > 0
+		if !runs && !runsBefore {
+			w.clear([]group{g}, time.Now().Add(leftoverGrace))
+		}
+		runsBefore = runs
 	}
+}
+
+// drained waits, at most that long, until nobody is left who could write a line.
+func drained(relays []*relay, most time.Duration) bool {
+	until := time.Now().Add(most)
+	for _, r := range relays {
+		if r.drain(until); !closed(r.done) {
+			return false
+		}
+	}
+	return true
 }
 
 // awaitOrphan waits for the end of the webserver and kills it at the deadline. It is not asked to end: the kernel has

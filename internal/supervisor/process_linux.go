@@ -14,8 +14,8 @@ import (
 )
 
 // sysProcAttr puts the child into a process group of its own, so that a terminal's Ctrl-C reaches AuthKit alone, and
-// asks the kernel for a SIGTERM to it when the thread that started it ends. Go sets the latter after the change of user,
-// which would clear it.
+// asks the kernel for a SIGTERM to it when the thread that started it ends. That is also what the guard relies on, which
+// does not ask a second time. Go sets it after the change of user, which would clear it.
 func sysProcAttr(a *account) *syscall.SysProcAttr {
 	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	if a != nil {

@@ -243,10 +243,11 @@ func spy() int {
 func options(what string, out io.Writer, env ...string) Options {
 	return Options{
 		Command: os.Args[0],
-		Env:     append(append(os.Environ(), standIn+"="+what), env...),
-		Grace:   10 * time.Second,
-		Stderr:  out,
-		Log:     zerolog.New(out),
+		// The race detector would have each of them wait a second at its end.
+		Env:    append(append(os.Environ(), standIn+"="+what, "GORACE=atexit_sleep_ms=0"), env...),
+		Grace:  10 * time.Second,
+		Stderr: out,
+		Log:    zerolog.New(out),
 	}
 }
 

@@ -15,11 +15,13 @@
 //     servers live on until they have missed the heartbeat for 45 s.
 //   - SIGTERM to an idle code server ends it in a second or two. One with a run never gets it: without being asked it
 //     waits for the run and then ends, when it was told to shut down or misses the heartbeat.
-//   - After a kill -9 of AuthKit the parent-death signal is all there is: as for SIGTERM, 1.13 and its idle code servers
-//     are gone in seconds, while an idle code server of 1.10.0 stays for the 45 s.
-//   - A run that outlives AuthKit has nobody who reads its stdout. With Dagster's own capture of compute logs it does not
-//     notice and ends in success (Python's logging drops what it can't write); with NoOpComputeLogManager, where steps
-//     write straight to our pipe, a print fails and so does the run.
+//   - On a loaded machine the webserver of 1.13 takes over SIGTERM as long as 13 s.
+//   - With NoOpComputeLogManager a step prints straight to our pipe: with nobody at its other end the print fails, and so
+//     does the run.
+//
+// For when AuthKit is killed, two things stand ready. The kernel's parent-death signal asks the webserver to end, whatever
+// else is killed with AuthKit. The guard (guardmain_linux.go), a small process beside each child, sees to it that the
+// webserver and idle code servers are gone within 5 s, and goes on reading what runs print, after an orderly stop too.
 //
 // How a run is told from an idle code server is in tree.go. Elsewhere than on Linux nobody can be told from anybody, so
 // only the webserver itself is ever ended there.
@@ -58,7 +60,9 @@ type Options struct {
 	Env []string
 	// Grace is how long a stop waits before what carries no run is killed; 0 means 10 seconds.
 	Grace time.Duration
-	// Stderr receives the child's output, one Write per whole line. nil means os.Stderr.
+	// Stderr receives the child's output, one Write per whole line. nil means os.Stderr. If the log goes there too it must
+	// be safe for concurrent use and write each line in one piece, as an os.File does. What runs print when Run has
+	// returned goes to os.Stderr in any case.
 	Stderr io.Writer
 	// Log receives the supervisor's own events.
 	Log zerolog.Logger
