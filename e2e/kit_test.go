@@ -126,11 +126,15 @@ func (k *kit) run(o options) {
 		k.cmd.Stdout = o.stdout
 	}
 	k.exited = make(chan struct{})
+	// A run that is left behind keeps stderr open for as long as it takes, by way of the guard that reads its output.
+	k.cmd.WaitDelay = time.Second
 	if err := k.cmd.Start(); err != nil {
 		k.t.Fatal(err)
 	}
 	go func() {
-		k.exitErr = k.cmd.Wait()
+		if k.exitErr = k.cmd.Wait(); errors.Is(k.exitErr, exec.ErrWaitDelay) {
+			k.exitErr = nil
+		}
 		close(k.exited)
 	}()
 }

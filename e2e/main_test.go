@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"dagster-authkit/internal/supervisor"
 )
 
 // The two programs under test, made once for all tests.
@@ -17,6 +19,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	supervisor.GuardMain() // a test that runs the program in its own process has it start this binary once more
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
