@@ -198,7 +198,7 @@ func judgesUpstream(t *testing.T, k *kit, name string) {
 		t.Fatalf("a WebSocket: %v", err)
 	}
 	got := strings.Join(talk(t, conn, initFrame, startFrame(t, map[string]any{"query": missingRun})), " ")
-	if want := "connection_ack data complete"; got != want {
+	if want := "complete connection_ack data"; got != want {
 		t.Errorf("a subscription: got %q, want %q", got, want)
 	}
 	_ = conn.Close(websocket.StatusNormalClosure, "")
