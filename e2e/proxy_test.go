@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"hash"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -249,8 +248,11 @@ func identityHeaders(t *testing.T, k *kit) {
 	}
 	between.take()
 	for _, request := range [][3]string{
-		{"POST", "/graphql", `{"query":"{version}"}`}, {"GET", "/graphql?query=%7Bversion%7D", ""},
-		{"GET", "/runs", ""}, {"GET", "/server_info", ""}, {"GET", "/logs/none/x/out", ""},
+		{"POST", "/graphql", `{"query":"{version}"}`},
+		{"GET", "/graphql?query=%7Bversion%7D", ""},
+		{"GET", "/runs", ""},
+		{"GET", "/server_info", ""},
+		{"GET", "/logs/none/x/out", ""},
 	} {
 		sent := append([]string{"Content-Type", "application/json"}, headers...)
 		viewer.do(request[0], request[1], request[2], sent...)
@@ -357,7 +359,7 @@ func writeLarge(t *testing.T, path string, megabytes int) (sum string, size int6
 	if err != nil {
 		t.Fatal(err)
 	}
-	var hashed hash.Hash = sha256.New()
+	hashed := sha256.New()
 	out := bufio.NewWriterSize(io.MultiWriter(file, hashed), 1<<20)
 	for line := 0; size < int64(megabytes)<<20; line++ {
 		n, err := fmt.Fprintf(out, "%012d the log of a pipeline that has a lot to say about what it does\n", line)
