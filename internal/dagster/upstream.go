@@ -27,7 +27,8 @@ const (
 
 // Options of an Upstream.
 type Options struct {
-	// Transport reaches the webserver; nil means http.DefaultTransport.
+	// Transport reaches the webserver; nil makes one of its own, which goes through no proxy of the environment: HTTP_PROXY
+	// is meant for Dagster's calls, and what a proxy says must not be taken for Dagster's word.
 	Transport http.RoundTripper
 	Log       zerolog.Logger
 }
@@ -47,6 +48,9 @@ type about struct {
 
 // New returns an Upstream that knows nothing until Learn.
 func New(o Options) *Upstream {
+	if o.Transport == nil {
+		o.Transport = &http.Transport{IdleConnTimeout: askTimeout}
+	}
 	noRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	u := &Upstream{
 		client: &http.Client{Transport: o.Transport, Timeout: askTimeout, CheckRedirect: noRedirects},

@@ -27,6 +27,8 @@ var ErrUnavailable = errors.New("dagster is not available")
 const (
 	// dialTimeout bounds connecting only; a running answer may take as long as it needs.
 	dialTimeout = 5 * time.Second
+	// handshakeTimeout bounds a WebSocket's handshake, which a busy Dagster answers late.
+	handshakeTimeout = 30 * time.Second
 	// idleTimeout is below the 5 s after which uvicorn closes a quiet connection (its timeout_keep_alive), so that a POST,
 	// which can't be repeated safely, is not sent on a connection that is just being closed.
 	idleTimeout = 4 * time.Second

@@ -60,7 +60,7 @@ func (p *Proxy) dial(r *http.Request) (*websocket.Conn, error) {
 	p.cleanHeaders(r.Context(), header)
 	dropHandshake(header)
 
-	ctx, cancel := context.WithTimeout(r.Context(), dialTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), handshakeTimeout)
 	defer cancel()
 	conn, resp, err := websocket.Dial(ctx, address.String(), &websocket.DialOptions{
 		HTTPClient:      &http.Client{Transport: p.transport, CheckRedirect: neverFollow},
@@ -72,7 +72,11 @@ func (p *Proxy) dial(r *http.Request) (*websocket.Conn, error) {
 		if resp != nil && resp.Body != nil {
 			_ = resp.Body.Close()
 		}
-		return nil, unavailable(fmt.Errorf("open a websocket: %w", err))
+		if r.Context().Err() != nil {
+			return nil, fmt.Errorf("open a websocket: %w", err)
+		}
+		// Whatever went wrong, a handshake runs nothing: it may be tried again.
+		return nil, fmt.Errorf("%w: open a websocket: %w", ErrUnavailable, err)
 	}
 	return conn, nil
 }

@@ -139,9 +139,15 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
+// writeTimeout bounds a write, the wait for the one connection that writes included: when another process holds the lock,
+// those who wait for it wait together, not one after the other. It is as long as the busy timeout of a single one.
+const writeTimeout = 5 * time.Second
+
 // write runs f in one transaction that holds the write lock from its start, so that what f reads can't change before it
 // writes. step names it in errors.
 func (s *Store) write(ctx context.Context, step string, f func(tx *sql.Tx) error) error {
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: begin: %w", step, err)
