@@ -3,9 +3,13 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -295,5 +299,69 @@ func TestNoSecretLeaks(t *testing.T) {
 		if info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %o, want 600", file, info.Mode().Perm())
 		}
+	}
+}
+
+// TestSessionsOfAnotherBackend: whoever tried AuthKit with the dummy backend is nobody once it is real, with the same
+// database and secret.
+func TestSessionsOfAnotherBackend(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{})
+	local := k.signIn("ada")
+	k.stop()
+	real := k.env
+	k.env = append(slices.Clone(real), "DAGSTER_AUTH_BACKEND=dummy")
+	dummy := start(t, options{from: k})
+	admin := dummy.anonymous()
+	if resp, _ := admin.login("admin", "admin"); resp.StatusCode != http.StatusSeeOther {
+		t.Fatalf("the dummy admin: got %d, want 303", resp.StatusCode)
+	}
+	if resp, _ := local.do("GET", "/auth/me", ""); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("a local session under the dummy backend: got %d, want 401", resp.StatusCode)
+	}
+	dummy.stop()
+	k.env = real
+	start(t, options{from: k})
+	if resp, body := admin.do("GET", "/auth/me", ""); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the dummy admin's session under local users: got %d, want 401\n%s", resp.StatusCode, body)
+	}
+}
+
+// TestWithheldBody: a request that was opened before its sender lost the account is judged when its body has come.
+func TestWithheldBody(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{})
+	editor := k.signIn("ed")
+	body := `{"query":"mutation { addDynamicPartition(repositorySelector: {repositoryLocationName: \"defs.py\", repositoryName: \"__repository__\"}, partitionsDefName: \"dyn\", partitionKey: \"withheld\") { __typename } }"}`
+	requests := map[string]string{"/graphql": body, "/report_asset_materialization/my_asset": "{}"}
+	conns := map[string]net.Conn{}
+	for path, content := range requests {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(k.url, "http://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: %s\r\nCookie: %s\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n",
+			path, strings.TrimPrefix(k.url, "http://"), editor.cookie(), len(content))
+		conns[path] = conn
+	}
+	time.Sleep(500 * time.Millisecond) // the headers are read, and the session with them
+	before := k.writes()
+	k.cli("", "delete-user", "ed", "--yes")
+	for path, content := range requests {
+		if _, err := io.WriteString(conns[path], content); err != nil {
+			t.Fatal(err)
+		}
+		resp, err := http.ReadResponse(bufio.NewReader(conns[path]), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: got %d, want 401", path, resp.StatusCode)
+		}
+	}
+	if after := k.writes(); after != before {
+		t.Errorf("Dagster's storage went from %s to %s", before, after)
 	}
 }

@@ -80,9 +80,9 @@ func newSessions(rows *store.Store, trail *audit.Trail, cfg config.Config, log z
 	return session.New(session.Options{
 		Rows: rows, Key: []byte(secret), MaxAge: cfg.SessionMaxAge, IdleTimeout: cfg.SessionIdleTimeout,
 		CookieName: cfg.CookieName, Path: cfg.PathPrefix + "/", Secure: secure(cfg),
-		SameSite: cfg.CookieSameSite, Sweep: sweep(rows),
+		SameSite: cfg.CookieSameSite, Backend: cfg.Backend, Sweep: sweep(rows),
 		Expired: func(ctx context.Context, s identity.Session, u identity.User) {
-			event := audit.Event{Type: audit.EventSessionExpired, Username: u.Name, Identity: u.ID(), Session: s.PublicID(), IP: s.Address}
+			event := audit.Event{Type: audit.EventSessionExpired, Username: u.Name, Identity: u.ID(), Session: s.PublicID(), IP: s.Address, RequestID: server.RequestID(ctx)}
 			if err := trail.Record(ctx, event); err != nil {
 				log.Error().Err(err).Msg("storing the audit event failed")
 			}

@@ -17,6 +17,7 @@ func (p program) listPermissions() *cobra.Command {
 		Example: "  dagster-authkit list-permissions\n  dagster-authkit list-permissions --output json",
 	}
 	format := outputFlag(cmd)
+	databaseFlag(cmd) // taken as everywhere; the table is the same for every database
 	cmd.RunE = work(func(*cobra.Command, []string) error {
 		table := policy.Table()
 		var rows [][]string

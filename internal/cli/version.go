@@ -43,6 +43,7 @@ func (p program) showVersion() *cobra.Command {
 		Example: "  dagster-authkit version\n  dagster-authkit version --output json",
 	}
 	format := outputFlag(cmd)
+	databaseFlag(cmd) // taken as everywhere
 	cmd.RunE = work(func(*cobra.Command, []string) error {
 		facts := p.build()
 		if *format == formatJSON {

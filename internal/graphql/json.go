@@ -10,9 +10,13 @@ import (
 	"unicode/utf8"
 )
 
-// maxValues bounds how often a value may begin in one JSON text. A value takes a byte or two on the wire and forty in
-// memory once arguments are decoded; ten bytes a value, as a body of 10 MiB with that many has, are few for a real one.
-const maxValues = 1_000_000
+// maxValues bounds how often a value may begin in one JSON text. A value takes a byte or two on the wire and some forty
+// in memory once arguments are decoded; ten bytes a value, as a body of 10 MiB with that many has, are few for a real one.
+// An object is a map then, of about 400 bytes: it counts as objectValues more.
+const (
+	maxValues    = 1_000_000
+	objectValues = 9
+)
 
 // checkJSON accepts only text that every JSON reader understands alike. encoding/json alone does not: it takes the last
 // of two equal keys, and puts U+FFFD in the place of broken UTF-8 and of lone surrogates, which Python keeps.
@@ -40,6 +44,9 @@ func checkTokens(data []byte, maxDepth int) error {
 			atKey = c == '{'
 			open = push(open, atKey)
 			values++
+			if atKey {
+				values += objectValues
+			}
 		case '}', ']':
 			open, atKey = open[:len(open)-1], false
 		case ',':

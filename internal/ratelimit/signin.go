@@ -38,6 +38,8 @@ type Attempts interface {
 	// TakeAttempt counts, and records the attempt unless it is over a limit, in one transaction: attempts made at the same
 	// time can't outrun the count. It returns how long to wait when over, and 0 when the attempt may be made.
 	TakeAttempt(ctx context.Context, attempt Attempt) (retryAfter time.Duration, err error)
+	// DropAttempt forgets the newest attempt of the account at the address.
+	DropAttempt(ctx context.Context, account, address string) error
 	// ClearAttempts forgets the attempts of the account at the address, and remembers that it signed in from there.
 	ClearAttempts(ctx context.Context, account, address string, now time.Time) error
 }
@@ -90,6 +92,17 @@ func (s *SignIn) Take(ctx context.Context, account, address string) (retryAfter 
 		return 0, fmt.Errorf("count the attempt to sign in: %w", err)
 	}
 	return retryAfter, nil
+}
+
+// GiveBack is called when nobody looked at the attempt's password: it counts for nothing.
+func (s *SignIn) GiveBack(ctx context.Context, account, address string) error {
+	if !s.enabled {
+		return nil
+	}
+	if err := s.attempts.DropAttempt(ctx, account, address); err != nil {
+		return fmt.Errorf("take back the attempt to sign in: %w", err)
+	}
+	return nil
 }
 
 // Succeeded is called after a sign-in, and forgets the failures before it.

@@ -15,6 +15,11 @@ import (
 type attempts struct {
 	take  func(ratelimit.Attempt) (time.Duration, error)
 	clear func(account, address string, now time.Time) error
+	drop  func(account, address string) error
+}
+
+func (a attempts) DropAttempt(_ context.Context, account, address string) error {
+	return a.drop(account, address)
 }
 
 func (a attempts) TakeAttempt(_ context.Context, attempt ratelimit.Attempt) (time.Duration, error) {
@@ -32,6 +37,18 @@ func signIn(t *testing.T, a attempts) *ratelimit.SignIn {
 		t.Fatal(err)
 	}
 	return s
+}
+
+func TestGiveBack(t *testing.T) {
+	t.Parallel()
+	var got string
+	s := signIn(t, attempts{drop: func(account, address string) error {
+		got = account + " at " + address
+		return nil
+	}})
+	if err := s.GiveBack(t.Context(), "alice", "10.0.0.1"); err != nil || got != "alice at 10.0.0.1" {
+		t.Errorf("got %q, %v, want the attempt of alice at 10.0.0.1 dropped", got, err)
+	}
 }
 
 // The figures are those of issue 3, point 8, for the defaults of design.md section 8.

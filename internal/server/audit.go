@@ -36,7 +36,7 @@ func (s *Server) audit(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		answer := &answerCopy{ResponseWriter: w}
+		answer := &answerCopy{ResponseWriter: w, overflow: j.Operation == nil} // only GraphQL's answers are read
 		defer func() { s.recordOutcome(r.Context(), event, j, answer) }()
 		next.ServeHTTP(answer, r)
 	})
@@ -146,8 +146,7 @@ func (w *answerCopy) Write(p []byte) (int, error) {
 	if !w.overflow && w.body.Len()+len(p) <= maxOutcome {
 		w.body.Write(p)
 	} else {
-		w.overflow = true
-		w.body.Reset()
+		w.overflow, w.body = true, bytes.Buffer{}
 	}
 	return w.ResponseWriter.Write(p)
 }

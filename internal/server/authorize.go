@@ -5,21 +5,17 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"dagster-authkit/internal/dagster"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/policy"
 )
 
-// readTimeout bounds how long a client may take to send a request's body.
-const readTimeout = 60 * time.Second
-
 // authorize reads what the request asks for and decides. What can't be read is refused here, with 4xx; what can be read but
 // is not allowed is refused by enforce, after the audit trail has it.
 func (s *Server) authorize(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		j, err := s.judge(w, r)
+		j, err := s.judge(r)
 		if err != nil {
 			s.refuseUnreadable(w, r, err)
 			return
@@ -36,7 +32,7 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 
 func isMutation(j judged) bool { return j.Operation != nil && j.Operation.Type == "mutation" }
 
-func (s *Server) judge(w http.ResponseWriter, r *http.Request) (judged, error) {
+func (s *Server) judge(r *http.Request) (judged, error) {
 	path, id := pathFrom(r.Context()), identityFrom(r.Context())
 	decide := func(audited bool, actions ...policy.Action) judged {
 		return judged{Decision: policy.Decide(id, actions), Audited: audited}
@@ -47,7 +43,7 @@ func (s *Server) judge(w http.ResponseWriter, r *http.Request) (judged, error) {
 	case path.Route == dagster.GraphQL && isUpgrade(r), path.Route == dagster.GraphQL && wantsGraphiQL(r):
 		return decide(false, policy.Read()), nil
 	case path.Route == dagster.GraphQL:
-		return s.judgeGraphQL(w, r)
+		return s.judgeGraphQL(r)
 	case path.Route == dagster.ReportAsset && r.Method == http.MethodPost:
 		j := decide(true, policy.ReportAsset(path.Name))
 		j.Targets = map[string][]string{"assets": reportedAsset(r, path)}
@@ -77,17 +73,19 @@ func wantsGraphiQL(r *http.Request) bool {
 	return safeMethod(r.Method) && strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-func (s *Server) judgeGraphQL(w http.ResponseWriter, r *http.Request) (judged, error) {
+func (s *Server) judgeGraphQL(r *http.Request) (judged, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return judged{}, &graphql.Error{Status: http.StatusMethodNotAllowed, Message: "GraphQL takes GET and POST."}
 	}
-	// Not every writer has deadlines; without one the server's own idle timeout still ends a silent connection.
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+	if r.ContentLength > heavyBody {
+		// What is read takes many times its size for a moment: large bodies are read one after the other.
+		s.heavy.Lock()
+		defer s.heavy.Unlock()
+	}
 	request, err := graphql.ReadHTTP(r, s.Limits)
 	if err != nil {
 		return judged{}, err
 	}
-	_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 	op, err := graphql.Parse(request, s.Limits)
 	if err != nil {
 		return judged{}, err
@@ -105,8 +103,11 @@ func (s *Server) judgeGraphQL(w http.ResponseWriter, r *http.Request) (judged, e
 	}, nil
 }
 
+// heavyBody is the size in bytes from which a body's reading is worth a queue, and its arguments are not described.
+const heavyBody = 1 << 20
+
 func targets(op *graphql.Operation) map[string][]string {
-	if op.Type != "mutation" {
+	if op.Type != "mutation" || len(op.Request.Variables) > heavyBody {
 		return nil
 	}
 	all := map[string]any{}

@@ -19,7 +19,6 @@ type client struct {
 	Address   netip.Addr
 	Secure    bool   // it came by TLS
 	Host      string // the host that the browser asked for
-	Direct    bool   // no trusted proxy stood in between
 }
 
 // judged is a request together with what was decided of it.
@@ -65,5 +64,8 @@ func judgedFrom(ctx context.Context) judged { return from[judged](ctx, judgedKey
 
 // Secure reports whether the client came by TLS, as far as trusted proxies tell. It holds within the server's own chain.
 func Secure(r *http.Request) bool { return clientFrom(r.Context()).Secure }
+
+// RequestID is the ID of the request that the context belongs to; empty outside of one.
+func RequestID(ctx context.Context) string { return clientFrom(ctx).RequestID }
 
 func logFrom(ctx context.Context) *zerolog.Logger { return zerolog.Ctx(ctx) }

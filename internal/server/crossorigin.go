@@ -19,7 +19,7 @@ func (s *Server) crossOrigin(next http.Handler) http.Handler {
 			s.refuse(w, r, refusal{status: http.StatusForbidden, code: "CROSS_ORIGIN", message: "This request came from another site."})
 			return
 		}
-		if pathFrom(r.Context()).Route == dagster.GraphQL && r.Method == http.MethodGet && !sameOriginGet(r, c) {
+		if pathFrom(r.Context()).Route == dagster.GraphQL && r.Method == http.MethodGet && !s.sameOriginGet(r, c) {
 			s.refuse(w, r, refusal{status: http.StatusForbidden, code: "CROSS_ORIGIN", message: "This request came from another site."})
 			return
 		}
@@ -37,24 +37,27 @@ func withHost(r *http.Request, host string) *http.Request {
 	return &shown
 }
 
-func sameOriginGet(r *http.Request, c client) bool {
+func (s *Server) sameOriginGet(r *http.Request, c client) bool {
 	if isUpgrade(r) {
-		return sameOrigin(r, c)
+		return s.sameOrigin(r, c)
 	}
 	// Browsers send Sec-Fetch-Site with every request; programs do not.
 	return slices.Contains([]string{"", "same-origin", "none"}, r.Header.Get("Sec-Fetch-Site"))
 }
 
 // sameOrigin compares the Origin header with the host that the browser used, as http.CrossOriginProtection does: without
-// the scheme, since behind a proxy that is not trusted we can't know it. Browsers always send Origin with an upgrade; a
+// the scheme, which behind a proxy that is not trusted we only know when the external address was given. Browsers always send Origin with an upgrade; a
 // program that sends none has no ambient cookie to abuse.
-func sameOrigin(r *http.Request, c client) bool {
+func (s *Server) sameOrigin(r *http.Request, c client) bool {
 	values := r.Header.Values("Origin")
 	if len(values) == 0 {
 		site := r.Header.Get("Sec-Fetch-Site")
 		return site == "" || site == "same-origin"
 	}
 	origin, err := url.Parse(values[0])
+	if external := s.ExternalURL; err == nil && external != nil && origin.Scheme != external.Scheme {
+		return false
+	}
 	return len(values) == 1 && err == nil && origin.Host != "" && strings.EqualFold(origin.Host, c.Host)
 }
 

@@ -9,8 +9,9 @@
 //	crossOrigin  foreign pages can't act for a signed-in person
 //	   ours      {prefix}/auth/... ends here: login, logout, me, beat, health, metrics, static
 //	session      cookie -> Identity; nobody: login page, or 401 for programs
-//	rateLimit    per identity
+//	rateLimit    per identity; per address for nobody, within session
 //	ready        Dagster is not up: a waiting page, or 503 for programs
+//	body         takes in what the client sends, and asks session anew: the sender is judged as they are now
 //	authorize    reads the GraphQL request once and decides; never refuses what it could read
 //	audit        stores the decision before anything is forwarded and, after, what came of it
 //	enforce      refused: Dagster's own answer for it; allowed: the request as it was judged goes to the proxy

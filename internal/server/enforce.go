@@ -28,7 +28,7 @@ func (s *Server) enforce(w http.ResponseWriter, r *http.Request) {
 	case path.Route == dagster.GraphQL:
 		s.Dagster.Forward(w, canonicalRequest(r, path, j.Operation.Request), sender(r))
 	default:
-		s.Dagster.Forward(w, pathRequest(w, r, path, s.Limits.Body), sender(r))
+		s.Dagster.Forward(w, pathRequest(r, path), sender(r))
 	}
 }
 
@@ -78,11 +78,11 @@ func graphiQLRequest(r *http.Request, path dagster.Path) *http.Request {
 	return out
 }
 
-// pathRequest sends anything else on below the path that was judged. A body is passed through up to the limit.
-func pathRequest(w http.ResponseWriter, r *http.Request, path dagster.Path, limit int64) *http.Request {
+// pathRequest sends anything else on below the path that was judged, with the body that the body layer has read.
+func pathRequest(r *http.Request, path dagster.Path) *http.Request {
 	out := withoutBody(r)
-	if !safeMethod(r.Method) && r.Body != nil {
-		out.Body, out.ContentLength = http.MaxBytesReader(w, r.Body, limit), r.ContentLength
+	if !safeMethod(r.Method) {
+		out.Body, out.ContentLength = r.Body, r.ContentLength
 	}
 	out.URL.RawPath = path.Escaped
 	return out
@@ -112,13 +112,6 @@ func sender(r *http.Request) Sender {
 func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err error, untouched bool) {
 	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
 		panic(http.ErrAbortHandler) // the client left
-	}
-	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		s.refuse(w, r, refusal{
-			status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",
-			message: "The request's body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.",
-		})
-		return
 	}
 	logFrom(r.Context()).Warn().Err(err).Msg("forwarding to Dagster failed")
 	if untouched {

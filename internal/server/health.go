@@ -75,26 +75,31 @@ func (s *Server) database(ctx context.Context) string {
 
 // mayLookInside allows loopback peers (not those behind a proxy, which may stand on this machine too) and admins.
 func (s *Server) mayLookInside(r *http.Request) bool {
-	if fromLoopback(r) {
+	if s.fromLoopback(r) {
 		return true
 	}
 	id, _, err := s.Sessions.Load(r)
 	return err == nil && id.Role.Includes(identity.Admin)
 }
 
-// fromLoopback is about the real peer: a request that any proxy forwarded is not a local one.
-func fromLoopback(r *http.Request) bool {
+// fromLoopback is about the real peer: a request that any proxy forwarded is not a local one, and where a trusted proxy
+// stands on this machine none is, since a proxy may leave no trace.
+func (s *Server) fromLoopback(r *http.Request) bool {
+	peer := hostAddress(r.RemoteAddr)
+	if s.origin.trusts(peer) {
+		return false
+	}
 	for name := range r.Header {
 		lower := strings.ToLower(name)
 		if lower == "forwarded" || lower == "via" || strings.HasPrefix(lower, "x-forwarded") || lower == "x-real-ip" {
 			return false
 		}
 	}
-	return hostAddress(r.RemoteAddr).IsLoopback()
+	return peer.IsLoopback()
 }
 
 func (s *Server) serveMetrics(w http.ResponseWriter, r *http.Request) {
-	allowed := s.MetricsToken == "" && fromLoopback(r)
+	allowed := s.MetricsToken == "" && s.fromLoopback(r)
 	if s.MetricsToken != "" {
 		token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 		allowed = bearer && subtle.ConstantTimeCompare([]byte(token), []byte(s.MetricsToken)) == 1

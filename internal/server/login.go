@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"time"
+	"unicode/utf8"
 
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
@@ -45,11 +46,11 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request, status int, d
 // the counter; an unknown name, a wrong password and a disabled account look and last the same.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
 	if err := r.ParseForm(); err != nil {
 		s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "The form could not be read."})
 		return
 	}
+	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // waiting for the hash is not the client's doing
 	credentials := auth.Credentials{Username: r.PostForm.Get("username"), Password: r.PostForm.Get("password")}
 	data := LoginData{Next: safeRedirect(r.PostForm.Get("next"), s.prefix), Username: credentials.Username}
 	account, address := identity.NameKey(credentials.Username), addressKey(clientFrom(r.Context()))
@@ -69,6 +70,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.failedLogin(w, r, data)
 	case errors.Is(err, auth.ErrBusy):
 		s.metrics.signIn("busy")
+		if err := s.Attempts.GiveBack(r.Context(), account, address); err != nil {
+			logFrom(r.Context()).Warn().Err(err).Msg("taking back a sign-in attempt that was not looked at failed")
+		}
 		s.refuse(w, r, refusal{
 			status: http.StatusServiceUnavailable, code: "BUSY", retryAfter: storeRetry,
 			message: "Many people are signing in at this moment. Try again in a few seconds.",
@@ -82,19 +86,30 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) tooManyAttempts(w http.ResponseWriter, r *http.Request, data LoginData, wait time.Duration) {
 	s.metrics.signIn("limited")
-	event := signInEvent(r, audit.EventRateLimited, "", identity.Identity{Username: data.Username})
-	event.Status = audit.StatusDenied
-	if err := s.Trail.Record(r.Context(), event); err != nil {
-		s.storeFault(w, r, err, "storing the audit event")
-		return
+	// Once a minute and address: what a flood is refused must not fill the disk. The metrics count each.
+	if s.limited.Allow(addressKey(clientFrom(r.Context())), time.Now()) <= 0 {
+		event := signInEvent(r, audit.EventRateLimited, audit.StatusDenied, identity.Identity{Username: shortName(data.Username)})
+		if err := s.Trail.Record(r.Context(), event); err != nil {
+			s.storeFault(w, r, err, "storing the audit event")
+			return
+		}
 	}
 	data.RetryAfter = wait
 	s.loginForm(w, r, http.StatusTooManyRequests, data)
 }
 
+// shortName cuts what was typed as a name for the trail: names of accounts have at most 64 characters.
+func shortName(typed string) string {
+	const longest = 64
+	if runes := []rune(typed[:min(len(typed), longest*utf8.UTFMax)]); len(runes) > longest {
+		return string(runes[:longest])
+	}
+	return typed[:min(len(typed), longest*utf8.UTFMax)]
+}
+
 func (s *Server) failedLogin(w http.ResponseWriter, r *http.Request, data LoginData) {
 	s.metrics.signIn("failure")
-	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: data.Username})
+	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: shortName(data.Username)})
 	if err := s.Trail.Record(r.Context(), event); err != nil {
 		s.storeFault(w, r, err, "storing the audit event")
 		return

@@ -21,6 +21,9 @@ func (s *Server) recover(next http.Handler) http.Handler {
 				panic(problem)
 			}
 			logFrom(r.Context()).Error().Interface("panic", problem).Bytes("stack", debug.Stack()).Msg("request handler panicked")
+			if recorder, ok := w.(*recorder); ok && recorder.code != 0 {
+				panic(http.ErrAbortHandler) // half an answer is out: cut it, so that it does not look whole
+			}
 			s.refuse(w, r, refusal{status: http.StatusInternalServerError, code: "INTERNAL", message: "Something went wrong here."})
 		}()
 		next.ServeHTTP(w, r)

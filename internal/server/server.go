@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -17,6 +18,7 @@ import (
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/ratelimit"
 )
 
 // Sessions says who is signed in. ErrNone of package session means nobody; every other error is a fault of the store, which
@@ -49,6 +51,8 @@ type Attempts interface {
 	// Take counts an attempt before its password is looked at; a positive duration says when to come back.
 	Take(ctx context.Context, account, address string) (retryAfter time.Duration, err error)
 	Succeeded(ctx context.Context, account, address string) error
+	// GiveBack takes back an attempt whose password nobody looked at.
+	GiveBack(ctx context.Context, account, address string) error
 }
 
 // Requests limits how many requests one identity may send.
@@ -139,10 +143,12 @@ type Server struct {
 	assets     *assets
 	metrics    *metrics
 	started    time.Time
+	limited    *ratelimit.Requests // how often a refused attempt is written down
+	heavy      sync.Mutex          // held while a large body is read
 	log        zerolog.Logger
 }
 
-// New checks that nothing is missing and returns a Server.
+// New returns a Server that is ready to answer; pages or files that are missing stop it here.
 func New(o Options) (*Server, error) {
 	static, err := fs.Sub(o.Web, "static")
 	if err != nil {
@@ -161,6 +167,9 @@ func New(o Options) (*Server, error) {
 		protection: http.NewCrossOriginProtection(), pages: rendered, assets: files, started: time.Now(), log: o.Log,
 	}
 	s.metrics = newMetrics(o.Registry, s)
+	if s.limited, err = ratelimit.NewRequests(1.0/60, 1); err != nil {
+		return nil, fmt.Errorf("limiting what is written down: %w", err)
+	}
 	return s, nil
 }
 
@@ -169,7 +178,7 @@ func (s *Server) MenuScript() string { return s.assets.URL("menu.js") }
 
 // Handler is the whole chain, outermost layer first.
 func (s *Server) Handler() http.Handler {
-	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.authorize, s.audit)
+	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.body, s.authorize, s.audit)
 	return chain(s.split(s.ours(), dagster), s.trace, s.recover, s.route, s.crossOrigin)
 }
 

@@ -73,7 +73,7 @@ func (s *Server) loginURL(r *http.Request) string {
 
 func (s *Server) storeFault(w http.ResponseWriter, r *http.Request, err error, doing string) {
 	if r.Context().Err() != nil {
-		return // the client left; nobody reads the answer and nothing is wrong with the store
+		panic(http.ErrAbortHandler) // the client left; nobody reads the answer and nothing is wrong with the store
 	}
 	logFrom(r.Context()).Error().Err(err).Msg(doing + " failed")
 	s.refuse(w, r, refusal{

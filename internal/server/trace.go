@@ -26,7 +26,14 @@ func (s *Server) trace(next http.Handler) http.Handler {
 		ctx := log.WithContext(with(r.Context(), clientKey, c))
 
 		recorder := &recorder{ResponseWriter: w}
+		if r.Body != nil && r.Body != http.NoBody {
+			// A body that does not come must not hold a connection, whoever answers; who read it all takes this off.
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(readTimeout))
+		}
 		defer func() {
+			if recorder.code == 0 && r.Context().Err() != nil {
+				recorder.code = statusClientLeft
+			}
 			s.metrics.request(r, recorder.routeName, recorder.status(), time.Since(start))
 			s.logRequest(&log, r, recorder, c.Address, time.Since(start))
 		}()
@@ -44,6 +51,9 @@ func (s *Server) logRequest(log *zerolog.Logger, r *http.Request, w *recorder, a
 	log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", w.status()).Int64("bytes", w.bytes).
 		Stringer("ip", address).Dur("took_ms", took).Msg("request")
 }
+
+// statusClientLeft is nginx's word for a client that did not wait for its answer.
+const statusClientLeft = 499
 
 // recorder notes what was answered. Unwrap keeps flushing, hijacking and deadlines of the real writer in reach.
 type recorder struct {
@@ -89,11 +99,12 @@ type origin struct {
 // is whatever the client wrote.
 func (o origin) client(r *http.Request) client {
 	peer := hostAddress(r.RemoteAddr)
-	c := client{Address: peer, Secure: r.TLS != nil, Host: r.Host, Direct: !o.trusts(peer)}
-	if !c.Direct {
+	c := client{Address: peer, Secure: r.TLS != nil, Host: r.Host}
+	if o.trusts(peer) {
 		c.Address = o.forwardedFor(r.Header.Values("X-Forwarded-For"), peer)
 		if proto := lastValue(r.Header.Values("X-Forwarded-Proto")); proto != "" {
-			c.Secure = strings.EqualFold(proto, "https")
+			// Traefik says wss of an upgrade that came by TLS.
+			c.Secure = strings.EqualFold(proto, "https") || strings.EqualFold(proto, "wss")
 		}
 		if host := lastValue(r.Header.Values("X-Forwarded-Host")); host != "" {
 			c.Host = host
@@ -110,16 +121,29 @@ func (o origin) forwardedFor(headers []string, peer netip.Addr) netip.Addr {
 	hops := strings.Split(strings.Join(headers, ","), ",")
 	address := peer
 	for _, written := range slices.Backward(hops) {
-		hop, err := netip.ParseAddr(strings.Trim(strings.TrimSpace(written), "[]"))
-		if err != nil {
+		hop, ok := hopAddress(strings.TrimSpace(written))
+		if !ok {
 			return address
 		}
-		address = hop.Unmap().WithZone("")
+		address = hop
 		if !o.trusts(address) {
 			return address
 		}
 	}
 	return address
+}
+
+// hopAddress reads one entry of X-Forwarded-For, which some proxies write with a port.
+func hopAddress(written string) (netip.Addr, bool) {
+	address, err := netip.ParseAddr(strings.Trim(written, "[]"))
+	if err != nil {
+		withPort, portErr := netip.ParseAddrPort(written)
+		if portErr != nil {
+			return netip.Addr{}, false
+		}
+		address = withPort.Addr()
+	}
+	return address.Unmap().WithZone(""), true
 }
 
 func (o origin) trusts(address netip.Addr) bool {

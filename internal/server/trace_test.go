@@ -33,6 +33,12 @@ func TestClient(t *testing.T) {
 		"several headers are one list": {
 			peer: "10.1.1.1:1", headers: http.Header{"X-Forwarded-For": {"127.0.0.1", "203.0.113.9"}}, address: "203.0.113.9", host: "asked.example",
 		},
+		"an upgrade that came by TLS": {
+			peer: "10.1.1.1:1", headers: http.Header{"X-Forwarded-Proto": {"wss"}}, address: "10.1.1.1", secure: true, host: "asked.example",
+		},
+		"addresses with ports": {
+			peer: "10.1.1.1:1", headers: http.Header{"X-Forwarded-For": {"203.0.113.9:5000, [fd00::1]:80"}}, address: "203.0.113.9", host: "asked.example",
+		},
 		"rubbish ends the list": {
 			peer: "10.1.1.1:1", headers: http.Header{"X-Forwarded-For": {"203.0.113.9, rubbish, 10.2.2.2"}}, address: "10.2.2.2", host: "asked.example",
 		},

@@ -83,8 +83,11 @@ func (m *Manager) Clear(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		gone := m.options(r)
+		if name != m.name && !gone.Secure {
+			// Perhaps a proxy did not say that the client came by TLS: then this cookie may be somebody's live session.
+			continue
+		}
 		gone.MaxAge = -1
-		gone.Secure = gone.Secure || name != m.name // a browser ignores a __Host- cookie without it
 		http.SetCookie(w, sessions.NewCookie(name, "", gone))
 	}
 }

@@ -64,10 +64,15 @@ func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
 	case m.over(e.session, now):
 		m.expire(ctx, h, e)
 		return nil, ErrNone
-	case e.user.Disabled:
+	case !m.mayBeHere(e.user):
 		return nil, ErrNone
 	}
 	return e, nil
+}
+
+// mayBeHere says whether an account's sessions count at all.
+func (m *Manager) mayBeHere(user identity.User) bool {
+	return !user.Disabled && (m.backend == "" || user.Backend == m.backend)
 }
 
 // row returns the session as it is at that version of the database, which the caller asked for before: a change that

@@ -79,6 +79,9 @@ type Options struct {
 	Secure func(*http.Request) bool
 	// SameSite is the cookie's; 0 is Lax, so that links from elsewhere find a signed-in person signed in.
 	SameSite http.SameSite
+	// Backend is whose users may be signed in; empty: everybody's. A session that another backend began, the dummy one that
+	// was tried out yesterday, is nobody's today.
+	Backend string
 	// Expired is called once for each session that ended by its age or by idleness, by whoever deleted its row; nil:
 	// nobody hears of it.
 	Expired func(ctx context.Context, session identity.Session, user identity.User)
@@ -96,6 +99,7 @@ type Manager struct {
 	path        string
 	secure      func(*http.Request) bool
 	sameSite    http.SameSite
+	backend     string
 	expired     func(context.Context, identity.Session, identity.User)
 	log         zerolog.Logger
 
@@ -134,7 +138,7 @@ func New(o Options) (*Manager, error) {
 	}
 	return &Manager{
 		rows: o.Rows, sweep: o.Sweep, codec: codec, maxAge: o.MaxAge, idleTimeout: o.IdleTimeout,
-		name: o.CookieName, path: o.Path, secure: o.Secure, sameSite: o.SameSite, expired: o.Expired, log: o.Log,
+		name: o.CookieName, path: o.Path, secure: o.Secure, sameSite: o.SameSite, backend: o.Backend, expired: o.Expired, log: o.Log,
 		cache: newCache(), touches: newTouches(), watchers: map[*watcher]struct{}{},
 	}, nil
 }

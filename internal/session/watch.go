@@ -133,7 +133,7 @@ func (m *Manager) check(ctx context.Context, w *watcher, version int64, now time
 		return nil
 	case err != nil:
 		return err
-	case e.user.Disabled || !sameRights(w.identity, e.user) || m.over(e.session, now):
+	case !m.mayBeHere(e.user) || !sameRights(w.identity, e.user) || m.over(e.session, now):
 		m.dismiss(w)
 	}
 	w.session, w.checked, w.version = e.session, true, version

@@ -103,6 +103,15 @@ func remaining(ctx context.Context, db querier, a Attempt, limit int, where stri
 	return min(time.UnixMilli(at).Add(a.Window).Sub(a.Now), a.Window), nil
 }
 
+// DropAttempt forgets the newest failure of the account at the address: it was none, since nobody looked at the password.
+func (s *Store) DropAttempt(ctx context.Context, account, address string) error {
+	return s.write(ctx, "drop sign-in attempt", func(tx *sql.Tx) error {
+		_, err := change(ctx, tx, `DELETE FROM login_attempts WHERE id =
+			(SELECT max(id) FROM login_attempts WHERE account = $1 AND address = $2)`, accountKey(account), bounded(address))
+		return err
+	})
+}
+
 // ClearAttempts forgets the failures of the account at that address after a success, and remembers the address as one
 // from which the account signed in.
 func (s *Store) ClearAttempts(ctx context.Context, account, address string, now time.Time) error {

@@ -126,6 +126,15 @@ func testAttemptsForgotten(t *testing.T, s *Store) {
 	if n, err := s.ForgetAttempts(t.Context(), "nobody"); n != 0 || err != nil {
 		t.Errorf("forgot %d, %v, want 0", n, err)
 	}
+	// An attempt whose password nobody looked at is dropped, and only the newest one of its account and address.
+	take(t, s, attempt("eve", "e", 0), 0)
+	take(t, s, attempt("eve", "e", 1), 0)
+	check(t, "drop", s.DropAttempt(t.Context(), "EVE", "e"))
+	check(t, "drop nothing", s.DropAttempt(t.Context(), "nobody", "e"))
+	var left int
+	if err := s.readers.QueryRow(`SELECT count(*) FROM login_attempts WHERE account = 'eve'`).Scan(&left); left != 1 || err != nil {
+		t.Errorf("after dropping one of two attempts: %d are left, %v, want 1", left, err)
+	}
 	// An account that takes the name of a deleted one, or whose password changed, knows no address yet.
 	for what, change := range map[string]func(user identity.User) error{
 		"password": func(user identity.User) error { return s.SetPassword(t.Context(), user.RowID, "new", event()) },

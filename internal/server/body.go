@@ -1,0 +1,39 @@
+package server
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// readTimeout bounds how long a client may take to send a request's body.
+const readTimeout = 60 * time.Second
+
+// body takes in what the client sends, and then asks anew who the client is: somebody who opened a request, lost their
+// account, and only then sends the body is judged as they are now.
+func (s *Server) body(next http.Handler) http.Handler {
+	again := s.session(next)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if safeMethod(r.Method) || r.Body == nil || r.Body == http.NoBody {
+			next.ServeHTTP(w, r)
+			return
+		}
+		content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.Limits.Body))
+		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
+			s.refuse(w, r, refusal{status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",
+				message: "The request's body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes."})
+			return
+		}
+		if err != nil {
+			s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "The request's body did not arrive whole."})
+			return
+		}
+		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
+		whole := r.WithContext(r.Context())
+		whole.Body, whole.ContentLength, whole.TransferEncoding, whole.Trailer = io.NopCloser(bytes.NewReader(content)), int64(len(content)), nil, nil
+		again.ServeHTTP(w, whole)
+	})
+}
