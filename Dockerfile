@@ -1,4 +1,3 @@
-# syntax=docker/dockerfile:1
 # Two stages: the static binary, and Python with the real dagster-webserver that it starts.
 # Put your own pipeline on top: FROM this image, COPY it into /app, and name it in CMD.
 
@@ -12,15 +11,17 @@ RUN make build VERSION="$VERSION"
 
 FROM python:3.11-slim-bookworm
 ARG DAGSTER_VERSION=1.13.27
-# tini reaps the code servers that outlive their webserver because a run is still going on in them.
+# tini reaps code servers that outlive a webserver which AuthKit has started anew; the container's end is their end too.
 RUN apt-get update \
  && apt-get install -y --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/*
 RUN pip install --no-cache-dir dagster=="$DAGSTER_VERSION" dagster-webserver=="$DAGSTER_VERSION" dagster-postgres
 COPY --from=build /src/bin/dagster-authkit /usr/local/bin/dagster-authkit
 # /app is the pipeline's, read-only to it; /data holds the users' database and Dagster's own storage: mount a volume there.
+# /var/lib/authkit is root's alone, for a start as root with --child-user dagster, where pipelines must not reach that database.
 RUN useradd --create-home --uid 10001 dagster \
  && install -d -o dagster -g dagster -m 0700 /data /data/dagster \
+ && install -d -m 0700 /var/lib/authkit \
  && install -d /app
 WORKDIR /app
 USER dagster

@@ -97,6 +97,11 @@ func New(ctx context.Context, o Options) (*App, error) {
 func (a *App) build(ctx context.Context, o Options) error {
 	cfg := a.cfg
 	var err error
+	if cfg.ChildUser != "" {
+		if err := keptFrom(cfg.ChildUser, cfg.Database); err != nil {
+			return err
+		}
+	}
 	if a.store, err = store.Open(ctx, store.Options{URL: cfg.Database, Log: a.log}); err != nil {
 		return err
 	}

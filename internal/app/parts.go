@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -155,7 +156,7 @@ func (s signIns) HasUsers(ctx context.Context) (bool, error) { return s.rows.Has
 // announce says what is served, where, for whom, and what is not safe about it.
 func (a *App) announce() {
 	cfg := a.cfg
-	a.log.Info().Str("address", "http://"+a.listener.Addr().String()+cfg.PathPrefix+"/").Str("backend", cfg.Backend).
+	a.log.Info().Str("address", a.address()).Str("backend", cfg.Backend).
 		Str("database", absolute(cfg.Database)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
 	if cfg.Backend == config.BackendDummy {
 		a.log.Warn().Msg("NOT SAFE: the dummy backend's passwords are public (admin/admin, viewer/viewer): never use it for anything real")
@@ -167,6 +168,15 @@ func (a *App) announce() {
 	if cfg.Upstream == nil && cfg.ChildUser == "" {
 		a.log.Info().Msg("pipeline code runs as the same user as AuthKit and can reach its database file: see --child-user, or keep code locations elsewhere")
 	}
+}
+
+// address is what was asked for, with the port that was found.
+func (a *App) address() string {
+	_, port, err := net.SplitHostPort(a.listener.Addr().String())
+	if err != nil {
+		return a.listener.Addr().String()
+	}
+	return "http://" + net.JoinHostPort(a.cfg.Host, port) + a.cfg.PathPrefix + "/"
 }
 
 func (a *App) behind() string {

@@ -17,7 +17,7 @@ const secretSize = 32
 // secretBeside returns the secret that is kept beside the database, and makes it at the first start. Parallel starts end
 // up with one and the same: only one of them can link its file to the name.
 func secretBeside(database string) (string, error) {
-	path := database + ".secret"
+	path := secretPath(database)
 	secret, err := readSecret(path)
 	if !errors.Is(err, fs.ErrNotExist) {
 		return secret, err
@@ -31,6 +31,8 @@ func secretBeside(database string) (string, error) {
 	}
 	return readSecret(path)
 }
+
+func secretPath(database string) string { return database + ".secret" }
 
 func readSecret(path string) (string, error) {
 	raw, err := os.ReadFile(path) //nolint:gosec // the path comes from the operator's own configuration

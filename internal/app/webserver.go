@@ -66,7 +66,7 @@ func (c *child) Status() server.UpstreamStatus {
 	state := c.State()
 	return server.UpstreamStatus{
 		Ready: state.Phase == supervisor.Ready, State: string(state.Phase), PID: state.PID, Restarts: state.Restarts,
-		Since: state.Since, DagsterVersion: c.Version(),
+		Since: state.Since, DagsterVersion: c.Version(), LastExit: state.LastExit,
 	}
 }
 

@@ -23,8 +23,10 @@ func (s *Server) body(next http.Handler) http.Handler {
 		}
 		content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.Limits.Body))
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			s.refuse(w, r, refusal{status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",
-				message: "The request's body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes."})
+			s.refuse(w, r, refusal{
+				status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",
+				message: "The request's body is larger than " + strconv.FormatInt(tooLarge.Limit, 10) + " bytes.",
+			})
 			return
 		}
 		if err != nil {

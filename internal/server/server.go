@@ -100,6 +100,7 @@ type UpstreamStatus struct {
 	PID            int       `json:"pid,omitempty"`
 	Restarts       int       `json:"restarts"`
 	DagsterVersion string    `json:"dagster_version,omitempty"`
+	LastExit       string    `json:"last_exit,omitempty"` // how the one before ended: "signal: killed"
 }
 
 // Database tells whether the store answers.

@@ -127,9 +127,6 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Path is the absolute path of the SQLite file, links followed.
-func (s *Store) Path() string { return s.path }
-
 // Ping reads one row, to tell whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
 	var version int64

@@ -79,9 +79,6 @@ func (s *Supervisor) Run(ctx context.Context) error {
 // restarting counts a start after the first.
 func (s *Supervisor) restarting() {
 	s.change(func(st *State) { st.Phase, st.Restarts = Starting, st.Restarts+1 })
-	if s.opts.OnRestart != nil {
-		s.opts.OnRestart()
-	}
 }
 
 // launch picks the port and starts one child.

@@ -69,8 +69,6 @@ type Options struct {
 	// OnReady is called each time the child answers, with the address of its root (scheme, host, port and prefix, no
 	// slash at the end). The state turns ready only after it returned nil; after an error it is called again.
 	OnReady func(ctx context.Context, base *url.URL) error
-	// OnRestart is called each time a dead child is started again.
-	OnRestart func()
 }
 
 // Supervisor keeps one dagster-webserver running. Run may be called once.
