@@ -84,7 +84,7 @@ func (s *Server) recordOutcome(ctx context.Context, event audit.Event, j judged,
 func outcome(op *graphql.Operation, answer *answerCopy) string {
 	switch {
 	case answer.code == 0:
-		return "ABORTED"
+		return "UNKNOWN" // the client left, or the connection broke, before Dagster answered: it may have done it
 	case answer.code >= http.StatusBadRequest:
 		return fmt.Sprintf("HTTP_%d", answer.code)
 	case op == nil || answer.overflow || answer.Header().Get("Content-Encoding") != "":
@@ -149,6 +149,16 @@ func (w *answerCopy) Write(p []byte) (int, error) {
 		w.overflow, w.body = true, bytes.Buffer{}
 	}
 	return w.ResponseWriter.Write(p)
+}
+
+// recordMisplaced writes down that somebody tried a mutation where none is taken. The answer is an error either way, so a
+// trail that can't be written is told to the log only.
+func (s *Server) recordMisplaced(r *http.Request, op *graphql.Operation, reason string) {
+	event := accessEvent(r, judged{Operation: op, Targets: targets(op)})
+	event.Reason = reason
+	if err := s.Trail.Record(r.Context(), event); err != nil {
+		logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
+	}
 }
 
 // signInEvent is LOGIN_ATTEMPT, LOGOUT or RATE_LIMITED.

@@ -94,6 +94,7 @@ func (s *Server) judgeGraphQL(r *http.Request) (judged, error) {
 	case op.Type == "subscription":
 		return judged{}, &graphql.Error{Status: http.StatusBadRequest, Message: "Subscriptions are served over the WebSocket only."}
 	case op.Type == "mutation" && r.Method == http.MethodGet:
+		s.recordMisplaced(r, op, "POST_REQUIRED_FOR_MUTATIONS")
 		return judged{}, &graphql.Error{Status: http.StatusMethodNotAllowed, Message: "Mutations need POST."}
 	}
 	actions := policy.Mutations(op)

@@ -114,7 +114,7 @@ func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err erro
 		panic(http.ErrAbortHandler) // the client left
 	}
 	logFrom(r.Context()).Warn().Err(err).Msg("forwarding to Dagster failed")
-	if untouched {
+	if untouched || safeMethod(r.Method) {
 		s.refuse(w, r, notReady())
 		return
 	}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"runtime"
 	"time"
 
@@ -36,7 +37,8 @@ type Options struct {
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
 	path     string
-	writer   *sql.DB // one connection: SQLite has one writer at a time, and waiting here is fairer than busy retries
+	file     os.FileInfo // what was at path when it was opened
+	writer   *sql.DB     // one connection: SQLite has one writer at a time, and waiting here is fairer than busy retries
 	readers  *sql.DB
 	versions versions
 }
@@ -70,7 +72,11 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 }
 
 func open(ctx context.Context, path string, kind contents, log zerolog.Logger) (*Store, error) {
-	s := &Store{path: path}
+	file, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("look at the database file: %w", err)
+	}
+	s := &Store{path: path, file: file}
 	for _, handle := range []struct {
 		db     **sql.DB
 		size   int
@@ -97,6 +103,19 @@ func open(ctx context.Context, path string, kind contents, log zerolog.Logger) (
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
+}
+
+// inPlace is an error once the file at the path is not the one that was opened. SQLite would go on reading and writing the
+// one that nobody else sees any more, and what other processes change would never be noticed.
+func (s *Store) inPlace() error {
+	now, err := os.Stat(s.path)
+	if err != nil {
+		return fmt.Errorf("the database file is gone: put it back and restart AuthKit: %w", err)
+	}
+	if !os.SameFile(s.file, now) {
+		return fmt.Errorf("the database file %s was replaced: restart AuthKit to use the new one", s.path)
+	}
+	return nil
 }
 
 // dsn names the file and every pragma: one that is set by a statement reaches a single connection of a pool only.
@@ -129,6 +148,9 @@ func (s *Store) Close() error {
 
 // Ping reads one row, to tell whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
+	if err := s.inPlace(); err != nil {
+		return fmt.Errorf("ping database: %w", err)
+	}
 	var version int64
 	if err := s.readers.QueryRowContext(ctx, `SELECT version FROM state`).Scan(&version); err != nil {
 		return fmt.Errorf("ping database: %w", err)
@@ -143,6 +165,9 @@ const writeTimeout = 5 * time.Second
 // write runs f in one transaction that holds the write lock from its start, so that what f reads can't change before it
 // writes. step names it in errors.
 func (s *Store) write(ctx context.Context, step string, f func(tx *sql.Tx) error) error {
+	if err := s.inPlace(); err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	tx, err := s.writer.BeginTx(ctx, nil)

@@ -12,9 +12,11 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
+	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/identity"
 )
 
@@ -388,4 +390,39 @@ func readFixture(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return string(data)
+}
+
+// TestReplacedFile: a backup that was copied over the open database is not what SQLite goes on reading; that is an error, not
+// yesterday's truth.
+func TestReplacedFile(t *testing.T) {
+	t.Parallel()
+	for name, replace := range map[string]func(path string) error{
+		"removed":  os.Remove,
+		"replaced": func(path string) error { return errors.Join(os.Remove(path), os.WriteFile(path, nil, 0o600)) },
+	} {
+		path := filepath.Join(t.TempDir(), "auth.db")
+		s, err := Open(t.Context(), Options{URL: path, Log: zerolog.Nop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		uses := map[string]func() error{
+			"version": func() error { _, err := s.Version(t.Context()); return err },
+			"ping":    func() error { return s.Ping(t.Context()) },
+			"write":   func() error { return s.AppendAudit(t.Context(), audit.Event{Type: "X", Timestamp: time.Now()}) },
+		}
+		for what, use := range uses {
+			if err := use(); err != nil {
+				t.Errorf("%s before: %v", what, err)
+			}
+		}
+		if err := replace(path); err != nil {
+			t.Fatal(err)
+		}
+		for what, use := range uses {
+			if err := use(); err == nil {
+				t.Errorf("%s after the file was %s: no error", what, name)
+			}
+		}
+	}
 }

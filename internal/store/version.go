@@ -26,6 +26,9 @@ type versions struct {
 // read after Version gave a number is good for as long as Version gives that number. Audit events, sign-in attempts,
 // TouchSession, SignedIn and ReplaceHash do not move it. It costs microseconds.
 func (s *Store) Version(ctx context.Context) (int64, error) {
+	if err := s.inPlace(); err != nil {
+		return 0, fmt.Errorf("read version: %w", err)
+	}
 	// A query that is cut off by its context may leave the connection unusable, and this one never waits for long.
 	version, err := s.versions.current(context.WithoutCancel(ctx))
 	if err != nil {
