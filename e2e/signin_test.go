@@ -214,6 +214,9 @@ func TestAuditLines(t *testing.T) {
 	k.anonymous().login("vic\n{\"event_type\":\"FORGED\"}", "wrong-password")
 	viewer.addPartition("audited")
 	editor.addPartition("audited")
+	if resp, _ := viewer.do("GET", "/graphql?query=mutation%7BreloadWorkspace%7B__typename%7D%7D", ""); resp.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("a mutation by GET: got %d, want 405", resp.StatusCode)
+	}
 	var events []map[string]any
 	k.eventually(5*time.Second, "all events are on stdout", func() bool {
 		events = nil
@@ -225,7 +228,7 @@ func TestAuditLines(t *testing.T) {
 			}
 			events = append(events, event)
 		}
-		return len(events) >= 6
+		return len(events) >= 7
 	})
 	find := func(want map[string]any) map[string]any {
 		t.Helper()
@@ -247,6 +250,10 @@ func TestAuditLines(t *testing.T) {
 		"event_type": "ACCESS_CONTROL", "username": "vic", "action": "POST", "resource": "/graphql", "status": "DENIED",
 		"roles": []any{"viewer"}, "reason": "EDITOR_REQUIRED_FOR_MUTATIONS", "mutations": []any{"addDynamicPartition"},
 		"operation_name": "Add", "code_location": []any{"defs.py"}, "partitions": []any{"audited"},
+	})
+	find(map[string]any{
+		"event_type": "ACCESS_CONTROL", "username": "vic", "action": "GET", "status": "DENIED",
+		"reason": "POST_REQUIRED_FOR_MUTATIONS", "mutations": []any{"reloadWorkspace"},
 	})
 	allowed := find(map[string]any{"event_type": "ACCESS_CONTROL", "username": "ed", "status": "ALLOWED"})
 	find(map[string]any{"event_type": "ACCESS_OUTCOME", "username": "ed", "request_id": allowed["request_id"], "outcome": "AddDynamicPartitionSuccess"})
