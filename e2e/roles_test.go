@@ -20,7 +20,8 @@ func (k *kit) fingerprint() string {
 	var all []string
 	for _, table := range [][2]string{
 		{"history/runs/index.db", `SELECT 'partition ' || partition FROM dynamic_partitions ORDER BY 1`},
-		{"history/runs/index.db", `SELECT 'events ' || count(*) FROM event_logs`},
+		// Events that were reported, not those that runs of earlier deeds still write.
+		{"history/runs/index.db", `SELECT 'events ' || count(*) FROM event_logs WHERE run_id = ''`},
 		{"history/runs/index.db", `SELECT 'asset ' || asset_key || ' ' || ifnull(last_materialization_timestamp, '') || ' ' || ifnull(wipe_timestamp, '') FROM asset_keys ORDER BY 1`},
 		{"history/runs/index.db", `SELECT 'limit ' || concurrency_key || ' ' || "limit" FROM concurrency_limits ORDER BY 1`},
 		{"history/runs.db", `SELECT 'run ' || run_id FROM runs ORDER BY 1`},
