@@ -1,4 +1,4 @@
-// Package accounts holds the rules for users and their sessions. It is the one door to them for the command line, the
+// Package accounts holds the rules for users, their grants and their sessions. It is the one door to them for the command line, the
 // pages and the start: whoever asks gets the same checks, the same audit events and the same errors, each of them one
 // line that says what to do.
 //
@@ -15,6 +15,7 @@ import (
 
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/policy"
 )
 
 // backend is the one whose users are made here: those with a password in the database.
@@ -45,11 +46,12 @@ type Creation interface {
 	HadUsers(ctx context.Context) (bool, error)
 }
 
-// Users is all that is needed of the users' table.
+// Users is all that is needed of the users' tables.
 type Users interface {
 	Directory
 	Changes
 	Creation
+	Grants
 }
 
 // Sessions are the sign-ins that are stored. A userRowID of 0 means those of everybody.
@@ -76,6 +78,8 @@ type Options struct {
 	Sessions  Sessions
 	Attempts  Attempts
 	Passwords Passwords
+	// Roles are those that may be given; nil stands for the built-in ones.
+	Roles *policy.Roles
 	// Published is called with each event after it was stored, so that the server can print its line. It is nil for the
 	// command line, whose stdout is for its answers: its events are only rows.
 	Published func(audit.Event)
@@ -87,6 +91,7 @@ type Service struct {
 	sessions  Sessions
 	attempts  Attempts
 	passwords Passwords
+	roles     *policy.Roles
 	published func(audit.Event)
 }
 
@@ -95,10 +100,19 @@ func New(o Options) (*Service, error) {
 	if o.Users == nil || o.Sessions == nil || o.Attempts == nil || o.Passwords == nil {
 		return nil, errors.New("accounts: users, sessions, attempts and passwords are needed")
 	}
+	if o.Roles == nil {
+		var err error
+		if o.Roles, err = policy.NewRoles(nil); err != nil {
+			return nil, err
+		}
+	}
 	if o.Published == nil {
 		o.Published = func(audit.Event) {}
 	}
-	return &Service{users: o.Users, sessions: o.Sessions, attempts: o.Attempts, passwords: o.Passwords, published: o.Published}, nil
+	return &Service{
+		users: o.Users, sessions: o.Sessions, attempts: o.Attempts, passwords: o.Passwords, roles: o.Roles,
+		published: o.Published,
+	}, nil
 }
 
 // problem is an error in the words of its reader. It unwraps to the sentinel that callers branch on, whose own words it

@@ -16,6 +16,7 @@ import (
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/store"
 )
 
@@ -37,6 +38,11 @@ type door struct {
 
 func newDoor(t *testing.T) *door {
 	t.Helper()
+	return newDoorWith(t, nil)
+}
+
+func newDoorWith(t *testing.T, roles *policy.Roles) *door {
+	t.Helper()
 	s, err := store.Open(t.Context(), store.Options{URL: filepath.Join(t.TempDir(), "a.db"), Log: zerolog.Nop()})
 	if err != nil {
 		t.Fatal(err)
@@ -48,7 +54,7 @@ func newDoor(t *testing.T) *door {
 	})
 	d := &door{store: s, passwords: &plain{}}
 	d.Service, err = accounts.New(accounts.Options{
-		Users: s, Sessions: s, Attempts: s, Passwords: d.passwords,
+		Users: s, Sessions: s, Attempts: s, Passwords: d.passwords, Roles: roles,
 		Published: func(e audit.Event) { d.published = append(d.published, e) },
 	})
 	if err != nil {
@@ -225,6 +231,112 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%s at %v, want now and in UTC", e.Type, e.Timestamp)
 		}
 	}
+}
+
+func TestGrants(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	d.add(t, "Alice", identity.Viewer)
+	carol, err := d.store.UpsertUser(t.Context(), identity.User{Backend: "ldap", Subject: "c", Name: "carol", Role: identity.Viewer, Groups: []string{"data"}})
+	check(t, "sign-in", err)
+	d.published = nil
+	grant := func(to accounts.Grantee, location string, role, wantOld identity.Role) {
+		t.Helper()
+		_, old, err := d.Grant(t.Context(), by, to, identity.Grant{Location: location, Role: role})
+		if err != nil || old != wantOld {
+			t.Errorf("%v: got %q, %v, want %q before", to, old, err, wantOld)
+		}
+	}
+	alice, data := accounts.Grantee{User: "ALICE"}, accounts.Grantee{Group: "data"}
+	grant(alice, "etl", identity.Launcher, "")
+	grant(alice, "etl", identity.Launcher, identity.Launcher)
+	grant(alice, "etl", "EDITOR", identity.Launcher)
+	grant(data, "etl", identity.Editor, "")
+	grant(accounts.Grantee{User: "carol"}, "ml", identity.Admin, "")
+	taken, err := d.RevokeGrant(t.Context(), "local:admin", alice, "etl")
+	if taken.User.Name != "Alice" || taken.Role != identity.Editor || taken.Location != "etl" || err != nil {
+		t.Errorf("revoke: got %v, %v", taken, err)
+	}
+	one := func(kind, name, id, role, by string, targets map[string][]string) audit.Event {
+		return audit.Event{Type: kind, Username: name, Identity: id, Roles: []string{role}, PerformedBy: by, Targets: targets}
+	}
+	etl := map[string][]string{"code_location": {"etl"}}
+	want := []audit.Event{
+		one("GRANT_ADDED", "Alice", "local:alice", "launcher", by, etl),
+		one("GRANT_ADDED", "Alice", "local:alice", "editor", by, map[string][]string{"code_location": {"etl"}, "old_roles": {"launcher"}}),
+		one("GRANT_ADDED", "", "", "editor", by, map[string][]string{"code_location": {"etl"}, "group": {"data"}}),
+		one("GRANT_ADDED", "carol", "ldap:c", "admin", by, map[string][]string{"code_location": {"ml"}}),
+		one("GRANT_REMOVED", "Alice", "local:alice", "editor", "local:admin", etl),
+	}
+	if diff := cmp.Diff(want, d.published, cmpopts.IgnoreFields(audit.Event{}, "Timestamp")); diff != "" {
+		t.Errorf("published (-want +got):\n%s", diff)
+	}
+	for of, want := range map[accounts.Grantee]int{{}: 2, alice: 0, {User: "carol"}: 2, data: 1, {Group: "Data"}: 0} {
+		if list, err := d.ListGrants(t.Context(), of); len(list) != want || err != nil {
+			t.Errorf("grants of %v: got %v, %v, want %d", of, list, err, want)
+		}
+	}
+	if user, err := d.Get(t.Context(), "carol"); len(user.Grants) != 2 || user.RowID != carol.RowID || err != nil {
+		t.Errorf("carol: got %v, %v, want her own grant and that of her group", user.Grants, err)
+	}
+}
+
+func TestGrantsRefused(t *testing.T) {
+	t.Parallel()
+	d := newDoor(t)
+	d.add(t, "alice", identity.Viewer)
+	d.published = nil
+	alice := accounts.Grantee{User: "alice"}
+	for what, tc := range map[string]struct {
+		to       accounts.Grantee
+		location string
+		role     identity.Role
+		is       error
+		words    string
+	}{
+		"unknown role":     {alice, "etl", "boss", nil, `unknown role "boss": use viewer, launcher, editor or admin`},
+		"no role":          {alice, "etl", "", nil, "unknown role"},
+		"unknown user":     {accounts.Grantee{User: "bob"}, "etl", "editor", identity.ErrNotFound, `no user "bob": see list-users`},
+		"nobody":           {accounts.Grantee{}, "etl", "editor", nil, "the group is empty"},
+		"both":             {accounts.Grantee{User: "alice", Group: "data"}, "etl", "editor", nil, "a user or for a group"},
+		"empty location":   {alice, "", "editor", nil, "the code location is empty: give its name"},
+		"blank location":   {alice, "  ", "editor", nil, "the code location is empty"},
+		"control":          {alice, "a\nb", "editor", nil, "control characters"},
+		"not UTF-8":        {alice, "a\xff", "editor", nil, "not UTF-8"},
+		"long":             {alice, strings.Repeat("é", 257), "editor", nil, "at most 256 characters"},
+		"long group":       {accounts.Grantee{Group: strings.Repeat("g", 257)}, "etl", "editor", nil, "the group is too long"},
+		"group of control": {accounts.Grantee{Group: "a\x00"}, "etl", "editor", nil, "the group has control characters"},
+	} {
+		_, _, err := d.Grant(t.Context(), by, tc.to, identity.Grant{Location: tc.location, Role: tc.role})
+		wantOneLine(t, what, err, tc.is, tc.words)
+	}
+	for what, from := range map[string]accounts.Grantee{`"alice" has no grant in "etl"`: alice, `the group "data" has no grant in "etl"`: {Group: "data"}} {
+		_, err := d.RevokeGrant(t.Context(), by, from, "etl")
+		wantOneLine(t, what, err, identity.ErrNotFound, what, "see list-grants")
+	}
+	if list, err := d.ListGrants(t.Context(), accounts.Grantee{}); len(list)+len(d.published) != 0 || err != nil {
+		t.Errorf("got %v and events %v, %v, want nothing done", list, d.published, err)
+	}
+	_, _, err := d.Grant(t.Context(), by, alice, identity.Grant{Location: strings.Repeat("é", 256), Role: identity.Editor}) // the control
+	check(t, "the longest name", err)
+}
+
+func TestCustomRoles(t *testing.T) {
+	t.Parallel()
+	roles, err := policy.NewRoles(map[identity.Role][]identity.Permission{"operator": {"start_schedule"}})
+	check(t, "roles", err)
+	d := newDoorWith(t, roles)
+	d.add(t, "admin", identity.Admin)
+	d.add(t, "olga", "operator")
+	d.add(t, "vic", identity.Viewer)
+	check(t, "change", d.ChangeRole(t.Context(), by, "vic", "operator", false))
+	_, _, err = d.Grant(t.Context(), by, accounts.Grantee{User: "vic"}, identity.Grant{Location: "etl", Role: "operator"})
+	check(t, "grant", err)
+	const names = `unknown role "boss": use viewer, launcher, editor, admin or operator`
+	wantOneLine(t, "change", d.ChangeRole(t.Context(), by, "vic", "boss", false), nil, names)
+	_, err = d.Add(t.Context(), by, accounts.NewUser{Name: "x", Role: "boss", Password: "correct horse"})
+	wantOneLine(t, "add", err, nil, names)
+	wantOneLine(t, "the last admin", d.ChangeRole(t.Context(), by, "admin", "operator", false), identity.ErrLastAdmin)
 }
 
 func TestNothingIsPublishedOfWhatFailed(t *testing.T) {

@@ -31,7 +31,8 @@ func (s *Service) ChangePassword(ctx context.Context, by, name, password string)
 // ChangeRole gives the user another role, from the next request on. The event has both. The last admin's is changed with
 // force only.
 func (s *Service) ChangeRole(ctx context.Context, by, name string, role identity.Role, force bool) error {
-	if _, err := identity.ParseRole(string(role)); err != nil {
+	role, err := s.roles.Parse(string(role))
+	if err != nil {
 		return err
 	}
 	user, err := s.local(ctx, name, "role")

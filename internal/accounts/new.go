@@ -34,6 +34,10 @@ type NewUser struct {
 
 // Add makes a user.
 func (s *Service) Add(ctx context.Context, by string, n NewUser) (identity.User, error) {
+	var err error
+	if n.Role, err = s.roles.Parse(string(n.Role)); err != nil {
+		return identity.User{}, err
+	}
 	if err := n.check(); err != nil {
 		return identity.User{}, err
 	}
@@ -95,9 +99,6 @@ func (n NewUser) user() identity.User {
 
 func (n NewUser) check() error {
 	if err := identity.CheckName(n.Name); err != nil {
-		return err
-	}
-	if _, err := identity.ParseRole(string(n.Role)); err != nil {
 		return err
 	}
 	if err := checkEmail(n.Email); err != nil {

@@ -17,6 +17,8 @@ const (
 	EventUserEnabled     = "USER_ENABLED"
 	EventRoleChanged     = "ROLE_CHANGED"
 	EventPasswordChanged = "PASSWORD_CHANGED"
+	EventGrantAdded      = "GRANT_ADDED"
+	EventGrantRemoved    = "GRANT_REMOVED"
 )
 
 // The words of Event.Status. They are the original's.
@@ -25,6 +27,8 @@ const (
 	StatusFailure = "FAILURE" // a sign-in
 	StatusAllowed = "ALLOWED" // an access
 	StatusDenied  = "DENIED"  // an access
+	// StatusWouldDeny is an access that was let through in report-only mode.
+	StatusWouldDeny = "WOULD_DENY"
 )
 
 // Event is one thing that happened, as it stands in a row of audit_events and in a line on stdout. Only Type is always

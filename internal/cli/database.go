@@ -17,11 +17,11 @@ import (
 	"dagster-authkit/internal/store"
 )
 
-// databaseCommands are those that look after users and sessions.
+// databaseCommands are those that look after users, their grants and their sessions.
 func (p program) databaseCommands() []*cobra.Command {
 	return []*cobra.Command{
 		p.initDB(), p.addUser(), p.listUsers(), p.changePassword(), p.changeRole(), p.disableUser(), p.enableUser(), p.deleteUser(),
-		p.unlock(), p.listSessions(), p.revokeSessions(),
+		p.grant(), p.revokeGrant(), p.listGrants(), p.unlock(), p.listSessions(), p.revokeSessions(),
 	}
 }
 

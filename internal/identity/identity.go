@@ -52,7 +52,10 @@ type User struct {
 	Email    string
 	FullName string
 	Role     Role
-	Grants   []Grant
+	// Grants are the user's own and those of the user's groups, as they are read; only the former are written with a new user.
+	Grants []Grant
+	// Groups are what another backend tells of the user at sign-in. They are written only: what they give is in Grants.
+	Groups   []string
 	Disabled bool
 	// Epoch moves with every password change and disabling: a sign-in that was checked in an earlier one starts no session.
 	Epoch       int64

@@ -38,6 +38,8 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"late sign-in", testLateSignIn},
 		{"version", testVersion},
 		{"grants", testGrants},
+		{"grants of groups", testGroupGrants},
+		{"grants and events together", testGrantEvents},
 		{"audit rows", testAudit},
 		{"attempts of a pair", testAttemptsPair},
 		{"attempts from an address", testAttemptsAddress},
@@ -535,9 +537,7 @@ func testGrants(t *testing.T, s *Store) {
 	before, err := s.Version(t.Context())
 	check(t, "version", err)
 	for _, location := range []string{"b", "a"} {
-		if _, err := s.writer.Exec(`INSERT INTO grants (user_id, location, role) VALUES ($1, $2, 'editor')`, user.RowID, location); err != nil {
-			t.Fatal(err)
-		}
+		check(t, "grant", s.SetGrant(t.Context(), identity.Holder{User: user}, identity.Grant{Location: location, Role: identity.Editor}, event()))
 	}
 	if after, err := s.Version(t.Context()); err != nil || after == before {
 		t.Errorf("a grant did not move the version: %d, %v", after, err)
@@ -555,6 +555,133 @@ func testGrants(t *testing.T, s *Store) {
 	var left int
 	if err := s.readers.QueryRow(`SELECT count(*) FROM grants`).Scan(&left); err != nil || left != 0 {
 		t.Errorf("%d grants outlive their user, %v", left, err)
+	}
+}
+
+// grantTo is SetGrant as the tests use it.
+func grantTo(t *testing.T, s *Store, to identity.Holder, location string, role identity.Role) {
+	t.Helper()
+	check(t, "grant", s.SetGrant(t.Context(), to, identity.Grant{Location: location, Role: role}, event()))
+}
+
+// grantsBySession is what the next request of the session would have.
+func grantsBySession(t *testing.T, s *Store, token string) string {
+	t.Helper()
+	_, user, err := s.SessionByHash(t.Context(), []byte(token))
+	check(t, "session", err)
+	var list []string
+	for _, grant := range user.Grants {
+		list = append(list, string(grant.Role)+" in "+grant.Location)
+	}
+	return strings.Join(list, ", ")
+}
+
+func testGroupGrants(t *testing.T, s *Store) {
+	carol := identity.User{Backend: "ldap", Subject: "uid=carol", Name: "carol", Role: identity.Viewer, Groups: []string{"data", "ops", "data", "", "a\x00b"}}
+	made, err := s.UpsertUser(t.Context(), carol)
+	check(t, "sign-in", err)
+	other := add(t, s, "alice", identity.Viewer)
+	signIn(t, s, other, "alice")
+	check(t, "carol's session", s.CreateSession(t.Context(), identity.Session{
+		TokenHash: []byte("carol"), UserRowID: made.RowID, CreatedAt: now, ExpiresAt: now.Add(time.Hour), LastSeenAt: now,
+	}))
+	data, ops := identity.Holder{Group: "data"}, identity.Holder{Group: "ops"}
+	signInWith := func(groups ...string) func() {
+		return func() {
+			user := carol
+			user.Groups = groups
+			_, err := s.UpsertUser(t.Context(), user)
+			check(t, "sign-in", err)
+		}
+	}
+	last, err := s.Version(t.Context())
+	check(t, "version", err)
+	for _, step := range []struct {
+		what  string
+		do    func()
+		moves bool
+		want  string
+	}{
+		{"no grant", func() {}, false, ""},
+		{"of a group", func() { grantTo(t, s, data, "etl", identity.Launcher) }, true, "launcher in etl"},
+		{"her own of the same role is one with it", func() { grantTo(t, s, identity.Holder{User: made}, "etl", identity.Launcher) }, true, "launcher in etl"},
+		{"her own is replaced", func() { grantTo(t, s, identity.Holder{User: made}, "etl", identity.Viewer) }, true, "launcher in etl, viewer in etl"},
+		{"of two groups", func() { grantTo(t, s, ops, "ml", identity.Editor) }, true, "launcher in etl, viewer in etl, editor in ml"},
+		{"of a group that she is not in", func() { grantTo(t, s, identity.Holder{Group: "Data"}, "x", identity.Admin) }, true, "launcher in etl, viewer in etl, editor in ml"},
+		{"the same groups again", signInWith("ops", "data"), false, "launcher in etl, viewer in etl, editor in ml"},
+		{"out of a group", signInWith("ops"), true, "viewer in etl, editor in ml"},
+		{"into another", signInWith("ops", "Data"), true, "viewer in etl, editor in ml, admin in x"},
+		{"a group's grant is replaced", func() { grantTo(t, s, ops, "ml", identity.Viewer) }, true, "viewer in etl, viewer in ml, admin in x"},
+		{"a group's grant is revoked", func() { check(t, "revoke", s.DeleteGrant(t.Context(), ops, "ml", event())) }, true, "viewer in etl, admin in x"},
+		{"her own is revoked", func() { check(t, "revoke", s.DeleteGrant(t.Context(), identity.Holder{User: made}, "etl", event())) }, true, "admin in x"},
+		{"no groups", signInWith(), true, ""},
+	} {
+		step.do()
+		if got := grantsBySession(t, s, "carol"); got != step.want {
+			t.Errorf("%s: got %q, want %q", step.what, got, step.want)
+		}
+		version, err := s.Version(t.Context())
+		check(t, "version", err)
+		if moved := version != last; moved != step.moves {
+			t.Errorf("%s: version moved is %v, want %v", step.what, moved, step.moves)
+		}
+		last = version
+	}
+	if got := grantsBySession(t, s, "alice"); got != "" {
+		t.Errorf("somebody else has %q", got)
+	}
+}
+
+func testGrantEvents(t *testing.T, s *Store) {
+	alice := add(t, s, "alice", identity.Viewer)
+	bob, err := s.UpsertUser(t.Context(), identity.User{Backend: "ldap", Subject: "b", Name: "bob", Groups: []string{"data"}})
+	check(t, "sign-in", err)
+	before := countEvents(t, s)
+	own, group := identity.Holder{User: alice}, identity.Holder{Group: "data"}
+	grantTo(t, s, own, "etl", identity.Editor)
+	grantTo(t, s, group, "ml", "operator")
+	grantTo(t, s, identity.Holder{User: bob}, "ml", identity.Viewer)
+	nobody := identity.Holder{User: identity.User{RowID: 999}}
+	for what, err := range map[string]error{
+		"grant to nobody":      s.SetGrant(t.Context(), nobody, identity.Grant{Location: "etl", Role: identity.Editor}, event()),
+		"revoke from nobody":   s.DeleteGrant(t.Context(), nobody, "etl", event()),
+		"revoke elsewhere":     s.DeleteGrant(t.Context(), own, "ml", event()),
+		"revoke from no group": s.DeleteGrant(t.Context(), identity.Holder{Group: "Data"}, "ml", event()),
+	} {
+		wantErr(t, what, err, identity.ErrNotFound)
+	}
+	if got := countEvents(t, s) - before; got != 3 {
+		t.Errorf("%d events of 3 changes", got)
+	}
+	short := func(list []identity.HeldGrant, err error) string {
+		check(t, "list", err)
+		var lines []string
+		for _, h := range list {
+			lines = append(lines, strings.Trim(h.User.Name+"/"+h.Group, "/")+" "+string(h.Role)+" in "+h.Location)
+		}
+		return strings.Join(lines, ", ")
+	}
+	if got, want := short(s.Grants(t.Context())), "bob viewer in ml, alice editor in etl, data operator in ml"; got != want {
+		t.Errorf("all: got %q, want %q", got, want)
+	}
+	if got, want := short(s.GrantsOf(t.Context(), bob.RowID)), "bob viewer in ml, bob/data operator in ml"; got != want {
+		t.Errorf("bob's: got %q, want %q", got, want)
+	}
+	if _, err := s.writer.Exec(`ALTER TABLE audit_events RENAME TO away`); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{
+		"grant":        s.SetGrant(t.Context(), own, identity.Grant{Location: "x", Role: identity.Admin}, event()),
+		"group grant":  s.SetGrant(t.Context(), group, identity.Grant{Location: "x", Role: identity.Admin}, event()),
+		"revoke":       s.DeleteGrant(t.Context(), own, "etl", event()),
+		"group revoke": s.DeleteGrant(t.Context(), group, "ml", event()),
+	} {
+		if err == nil {
+			t.Errorf("%s: got no error without a place for its event", what)
+		}
+	}
+	if got, want := short(s.Grants(t.Context())), "bob viewer in ml, alice editor in etl, data operator in ml"; got != want {
+		t.Errorf("changed without an event: got %q, want %q", got, want)
 	}
 }
 

@@ -66,8 +66,8 @@ func recognise(path string, tables, userColumns []string) (contents, error) {
 		path, strings.Join(tables[:min(3, len(tables))], ", "))
 }
 
-func names(ctx context.Context, db *sql.DB, query string) (_ []string, err error) {
-	rows, err := db.QueryContext(ctx, query)
+func names(ctx context.Context, db querier, query string, args ...any) (_ []string, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -16,14 +16,25 @@ type querier interface {
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 }
 
-// userColumns and sessionColumns are what userRow and sessionRow scan; grants come by a join, a row for each, so that a
-// user is one query.
+// userColumns and sessionColumns are what userRow and sessionRow scan.
 const (
-	userColumns = `u.id, u.backend, u.subject, u.name, u.email, u.full_name, u.role, u.disabled, u.epoch, u.created_at,
-		u.last_login_at, g.location, g.role`
-	userTables     = `users u LEFT JOIN grants g ON g.user_id = u.id`
-	sessionColumns = `s.token_hash, s.user_id, s.created_at, s.expires_at, s.last_seen_at, s.address, s.user_agent`
+	userColumns = `u.id, u.backend AS backend, u.subject AS subject, u.name, u.email, u.full_name, u.role, u.disabled, u.epoch,
+		u.created_at, u.last_login_at, g.location AS granted_in, g.role AS granted`
+	sessionColumns = `s.token_hash AS token_hash, s.user_id, s.created_at, s.expires_at, s.last_seen_at AS last_seen_at, s.address,
+		s.user_agent`
 )
+
+// people writes a query of userColumns, and others, in which each user has one row for each grant, and one without when
+// there is none of the user's own. It has two halves, for the user's own grants and for those of the user's groups; what is
+// in both is one. From names users as u; order is by names of columns, and must keep the rows of one user together.
+func people(columns, from, where, order string) string {
+	half := func(grants string) string {
+		return `SELECT ` + columns + ` FROM ` + from + grants + ` WHERE ` + where
+	}
+	return half(` LEFT JOIN grants g ON g.user_id = u.id`) + ` UNION ` +
+		half(` JOIN user_groups m ON m.user_id = u.id JOIN group_grants g ON g.group_name = m.group_name`) +
+		` ORDER BY ` + order + `, granted_in, granted`
+}
 
 // userRow is one row of userColumns.
 type userRow struct {

@@ -10,6 +10,12 @@ import (
 	"dagster-authkit/internal/identity"
 )
 
+// signInColumns and signInTables are those of a session and its user.
+const (
+	signInColumns = userColumns + `, ` + sessionColumns
+	signInTables  = `sessions s JOIN users u ON u.id = s.user_id`
+)
+
 // CreateSession stores a sign-in. The error is identity.ErrNotFound when its user was deleted, disabled or given a new
 // password since the old one was looked at: a session that starts after that must not be.
 func (s *Store) CreateSession(ctx context.Context, session identity.Session) error {
@@ -25,9 +31,8 @@ func (s *Store) CreateSession(ctx context.Context, session identity.Session) err
 // SessionByHash finds a session and its user, grants included, by one indexed read. Expired sessions and disabled users
 // are found too; what that means is for the caller to say.
 func (s *Store) SessionByHash(ctx context.Context, hash []byte) (identity.Session, identity.User, error) {
-	sessions, users, err := querySessions(ctx, s.readers, `SELECT `+userColumns+`, `+sessionColumns+`
-		FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN grants g ON g.user_id = u.id
-		WHERE s.token_hash = $1 ORDER BY g.location`, hash)
+	sessions, users, err := querySessions(ctx, s.readers,
+		people(signInColumns, signInTables, `s.token_hash = $1`, `token_hash`), hash)
 	if err == nil && len(sessions) == 0 {
 		err = identity.ErrNotFound
 	}
@@ -67,9 +72,8 @@ func (s *Store) Sessions(ctx context.Context, userRowID int64) ([]identity.Sessi
 }
 
 func listSessions(ctx context.Context, db querier, userRowID int64) ([]identity.Session, []identity.User, error) {
-	return querySessions(ctx, db, `SELECT `+userColumns+`, `+sessionColumns+`
-		FROM sessions s JOIN users u ON u.id = s.user_id LEFT JOIN grants g ON g.user_id = u.id
-		WHERE $1 = 0 OR s.user_id = $1 ORDER BY s.last_seen_at DESC, s.token_hash, g.location`, userRowID)
+	return querySessions(ctx, db,
+		people(signInColumns, signInTables, `$1 = 0 OR s.user_id = $1`, `last_seen_at DESC, token_hash`), userRowID)
 }
 
 // RevokeSessions ends the sessions of one user, or of all when userRowID is 0, and stores one event for each: the one
@@ -105,9 +109,9 @@ func (s *Store) ExpiredSessions(ctx context.Context, now time.Time, idle time.Du
 	var users []identity.User
 	seen := sql.NullInt64{Int64: now.Add(-idle).UnixMilli(), Valid: idle > 0} // a comparison with NULL is never true
 	err := s.write(ctx, "sweep sessions", func(tx *sql.Tx) (err error) {
-		sessions, users, err = querySessions(ctx, tx, `SELECT `+userColumns+`, `+sessionColumns+`
-			FROM (SELECT * FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2 LIMIT $3) s
-			JOIN users u ON u.id = s.user_id LEFT JOIN grants g ON g.user_id = u.id ORDER BY s.token_hash, g.location`,
+		sessions, users, err = querySessions(ctx, tx,
+			`WITH ended AS MATERIALIZED (SELECT * FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2 LIMIT $3) `+
+				people(signInColumns, `ended s JOIN users u ON u.id = s.user_id`, `true`, `token_hash`),
 			now.UnixMilli(), seen, limit)
 		if err != nil {
 			return err

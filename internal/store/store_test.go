@@ -14,10 +14,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/migrations"
 )
 
 // openerPath makes this test binary a process that opens the database of that path and ends: see TestParallelProcesses.
@@ -366,6 +368,27 @@ func TestSchema(t *testing.T) {
 	if own != taken {
 		t.Errorf("a database taken over has another schema:\n%s\nwant\n%s", taken, own)
 	}
+}
+
+// TestOlderSchema opens a database of the first schema, as a release before this one left it: nothing in it is lost.
+func TestOlderSchema(t *testing.T) {
+	t.Parallel()
+	first, err := migrations.SQLite.ReadFile(firstMigration)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "a.db")
+	execFile(t, path, string(first)+`;
+		CREATE TABLE goose_db_version (id INTEGER PRIMARY KEY AUTOINCREMENT, version_id INTEGER NOT NULL, is_applied INTEGER NOT NULL, tstamp TIMESTAMP DEFAULT (datetime('now')));
+		INSERT INTO goose_db_version (version_id, is_applied) VALUES (0, 1), (1, 1);
+		INSERT INTO users (backend, subject, name, role, created_at) VALUES ('local', 'alice', 'Alice', 'viewer', 0);
+		INSERT INTO grants (user_id, location, role) VALUES (1, 'etl', 'editor')`)
+	s := openPath(t, path)
+	user, err := s.UserByName(t.Context(), "local", "alice")
+	if diff := cmp.Diff([]identity.Grant{{Location: "etl", Role: identity.Editor}}, user.Grants); diff != "" || err != nil {
+		t.Errorf("grants: %v (-want +got):\n%s", err, diff)
+	}
+	grantTo(t, s, identity.Holder{Group: "data"}, "ml", identity.Viewer)
 }
 
 func schema(t *testing.T, path string) string {

@@ -131,18 +131,20 @@ func (s *Store) UserByName(ctx context.Context, backend, name string) (identity.
 	if !possible {
 		return identity.User{}, fmt.Errorf("read user: %w", identity.ErrNotFound)
 	}
-	user, err := oneUser(ctx, s.readers, `SELECT `+userColumns+` FROM `+userTables+`
-		WHERE u.backend = $1 AND u.subject = $2 ORDER BY g.location`, backend, subject)
+	user, err := userBySubject(ctx, s.readers, backend, subject)
 	if err != nil {
 		return identity.User{}, fmt.Errorf("read user: %w", err)
 	}
 	return user, nil
 }
 
+func userBySubject(ctx context.Context, db querier, backend, subject string) (identity.User, error) {
+	return oneUser(ctx, db, people(userColumns, `users u`, `u.backend = $1 AND u.subject = $2`, `subject`), backend, subject)
+}
+
 // Users lists all accounts, by backend and name.
 func (s *Store) Users(ctx context.Context) ([]identity.User, error) {
-	users, err := queryUsers(ctx, s.readers, `SELECT `+userColumns+` FROM `+userTables+`
-		ORDER BY u.backend, u.subject, g.location`)
+	users, err := queryUsers(ctx, s.readers, people(userColumns, `users u`, `true`, `backend, subject`))
 	if err != nil {
 		return nil, fmt.Errorf("list users: %w", err)
 	}
@@ -150,7 +152,8 @@ func (s *Store) Users(ctx context.Context) ([]identity.User, error) {
 }
 
 // UpsertUser makes the account of somebody whom another backend vouches for, or refreshes its name, email, full name and
-// role with what that backend says now. Disabled and grants are AuthKit's own: they stay as they are, and are returned.
+// role, and the user's groups, with what that backend says now. Disabled and grants are AuthKit's own: they stay as they are,
+// and are returned, with the grants of the groups.
 func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.User, error) {
 	if user.Backend == localBackend || user.Backend == "" || user.Subject == "" {
 		return identity.User{}, fmt.Errorf("refresh user: %q is not an account of another backend", user.ID())
@@ -166,8 +169,10 @@ func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.Us
 		if err != nil {
 			return err
 		}
-		user, err = oneUser(ctx, tx, `SELECT `+userColumns+` FROM `+userTables+`
-			WHERE u.backend = $1 AND u.subject = $2 ORDER BY g.location`, user.Backend, user.Subject)
+		if err := setGroups(ctx, tx, user); err != nil {
+			return err
+		}
+		user, err = userBySubject(ctx, tx, user.Backend, user.Subject)
 		return err
 	})
 	if err != nil {

@@ -1,0 +1,13 @@
+package identity
+
+// Holder is whom a grant is given: a user or, when Group is not empty, everybody whose backend tells that they are in it.
+type Holder struct {
+	User  User
+	Group string
+}
+
+// HeldGrant is a grant and who holds it. With both User and Group it is what that user has by that group.
+type HeldGrant struct {
+	Grant
+	Holder
+}
