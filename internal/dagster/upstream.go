@@ -9,12 +9,14 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
 
 	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
 )
 
@@ -38,12 +40,18 @@ type Upstream struct {
 	client *http.Client
 	log    zerolog.Logger
 	about  atomic.Pointer[about]
+	// graph is read and written by whoever put something into graphing.
+	graph    *graph
+	graphing chan struct{}
 }
 
+// about is what one Learn found. What is remembered of Dagster's storage goes with it: the next may have another one.
 type about struct {
-	version string
-	schema  *graphql.Schema
-	unknown string
+	version     string
+	schema      *graphql.Schema
+	permissions []identity.Permission
+	unknown     string
+	memory      *memory
 }
 
 // New returns an Upstream that knows nothing until Learn.
@@ -54,9 +62,9 @@ func New(o Options) *Upstream {
 	noRedirects := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	u := &Upstream{
 		client: &http.Client{Transport: o.Transport, Timeout: askTimeout, CheckRedirect: noRedirects},
-		log:    o.Log,
+		log:    o.Log, graphing: make(chan struct{}, 1),
 	}
-	u.about.Store(&about{})
+	u.about.Store(&about{memory: newMemory(maxRemembered)})
 	return u
 }
 
@@ -66,8 +74,13 @@ func (u *Upstream) Version() string { return u.about.Load().version }
 // Schema is the GraphQL schema that the webserver announced; nil before the first Learn.
 func (u *Upstream) Schema() *graphql.Schema { return u.about.Load().schema }
 
-// Learn asks the webserver for its version and schema; base is its root, path prefix included. On an error what was known
-// stays.
+// Permissions are Dagster's names of all that one may be allowed to do; nil before the first Learn.
+func (u *Upstream) Permissions() []identity.Permission {
+	return slices.Clone(u.about.Load().permissions)
+}
+
+// Learn asks the webserver for its version, schema and permissions; base is its root, path prefix included. On an error what
+// was known stays.
 func (u *Upstream) Learn(ctx context.Context, base *url.URL) error {
 	version, err := u.askVersion(ctx, base)
 	if err != nil {
@@ -77,24 +90,40 @@ func (u *Upstream) Learn(ctx context.Context, base *url.URL) error {
 	if err != nil {
 		return fmt.Errorf("asking Dagster for its GraphQL schema: %w", err)
 	}
-	u.warn(version, schema)
+	permissions, err := u.askPermissions(ctx, base)
+	if err != nil {
+		return fmt.Errorf("asking Dagster for its permissions: %w", err)
+	}
+	unknown := unknownMutations(schema)
+	u.say(version, unknown)
+	u.about.Store(&about{
+		version: version, schema: schema, permissions: permissions, unknown: fmt.Sprint(unknown), memory: newMemory(maxRemembered),
+	})
 	return nil
 }
 
-// warn logs, once for each list of them, the mutations that the policy does not name: they need admin.
-func (u *Upstream) warn(version string, schema *graphql.Schema) {
+func unknownMutations(schema *graphql.Schema) []string {
 	var unknown []string
 	for _, field := range schema.MutationFields() {
 		if !policy.Known(field) {
 			unknown = append(unknown, field)
 		}
 	}
-	key := fmt.Sprint(unknown)
-	if before := u.about.Load(); len(unknown) > 0 && before.unknown != key {
+	return unknown
+}
+
+// say logs, once for each list of them, the mutations that the policy does not name, and once for each version that it was
+// never tested.
+func (u *Upstream) say(version string, unknown []string) {
+	before := u.about.Load()
+	if len(unknown) > 0 && before.unknown != fmt.Sprint(unknown) {
 		u.log.Warn().Strs("mutations", unknown).Str("dagster_version", version).
 			Msg("this Dagster has mutations that AuthKit does not know: they need the admin role")
 	}
-	u.about.Store(&about{version: version, schema: schema, unknown: key})
+	if version != before.version && newer(version, newestTested()) {
+		u.log.Info().Msgf("Dagster %s is newer than the newest tested, %s: AuthKit works by the schema that it announces",
+			version, newestTested())
+	}
 }
 
 func (u *Upstream) askVersion(ctx context.Context, base *url.URL) (string, error) {
@@ -116,17 +145,69 @@ func (u *Upstream) askVersion(ctx context.Context, base *url.URL) (string, error
 }
 
 func (u *Upstream) askSchema(ctx context.Context, base *url.URL) (*graphql.Schema, error) {
-	question := graphql.Request{Query: graphql.IntrospectionQuery()}.Encode()
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base.JoinPath("graphql").String(), bytes.NewReader(question))
-	if err != nil {
-		return nil, err
-	}
-	request.Header.Set("Content-Type", "application/json")
-	body, err := u.ask(request)
+	body, err := u.post(ctx, base, graphql.Request{Query: graphql.IntrospectionQuery()})
 	if err != nil {
 		return nil, err
 	}
 	return graphql.ParseIntrospection(body)
+}
+
+func (u *Upstream) askPermissions(ctx context.Context, base *url.URL) ([]identity.Permission, error) {
+	data, err := u.query(ctx, base, "query AuthKitPermissions { permissions { permission } }", nil)
+	if err != nil {
+		return nil, err
+	}
+	var all []struct {
+		Permission identity.Permission `json:"permission"`
+	}
+	if err := decode(data["permissions"], &all); err != nil {
+		return nil, err
+	}
+	names := make([]identity.Permission, 0, len(all))
+	for _, p := range all {
+		names = append(names, p.Permission)
+	}
+	if len(names) == 0 || slices.Contains(names, "") {
+		return nil, unexpected("the permissions", "none")
+	}
+	return names, nil
+}
+
+// query asks a GraphQL question and gives the fields of the answer. An answer with errors is one.
+func (u *Upstream) query(ctx context.Context, base *url.URL, document string, variables map[string]any) (map[string]json.RawMessage, error) {
+	text, err := json.Marshal(variables)
+	if err != nil {
+		return nil, err
+	}
+	body, err := u.post(ctx, base, graphql.Request{Query: document, Variables: text})
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Data   map[string]json.RawMessage `json:"data"`
+		Errors []struct {
+			Message string `json:"message"`
+		} `json:"errors"`
+	}
+	if err := decode(body, &answer); err != nil {
+		return nil, err
+	}
+	if len(answer.Errors) > 0 {
+		return nil, unexpected("errors", answer.Errors[0].Message)
+	}
+	if answer.Data == nil {
+		return nil, unexpected("the answer", "no data")
+	}
+	return answer.Data, nil
+}
+
+func (u *Upstream) post(ctx context.Context, base *url.URL, question graphql.Request) ([]byte, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, base.JoinPath("graphql").String(), bytes.NewReader(question.Encode()))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return u.ask(request)
 }
 
 func (u *Upstream) ask(request *http.Request) ([]byte, error) {
