@@ -25,6 +25,12 @@ func (c Config) check(in *input) []error {
 			fail("%s: %w", in.given[base.env], err)
 		}
 	}
+	for _, pattern := range c.ProtectedTags {
+		if c.RunUserTag != "" && protects(pattern, c.RunUserTag) {
+			fail("%s: %q is a protected tag (%s), which launchers may not set: choose another",
+				in.givenOr("DAGSTER_AUTH_RUN_USER_TAG"), c.RunUserTag, pattern)
+		}
+	}
 	if c.Upstream != nil {
 		from := in.given["DAGSTER_AUTH_UPSTREAM"]
 		if c.Upstream.Scheme == "http" && !isLoopback(c.Upstream.Hostname()) && !c.UpstreamInsecure {

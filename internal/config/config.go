@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/identity"
 )
 
 // The backends that exist, by the name under which their users are stored.
@@ -62,6 +64,16 @@ type Config struct {
 	CookieSecure       CookieSecure
 	// CookieSameSite is Lax or Strict.
 	CookieSameSite http.SameSite
+
+	// ReportOnly lets everybody who is signed in do everything, and only writes down what their roles forbid.
+	ReportOnly bool
+	// Roles are those of the config file, beside the built-in ones: what each may do.
+	Roles map[identity.Role][]identity.Permission
+	// RunUserTag is the key of the run tag that says who launched a run; empty for none.
+	RunUserTag string
+	// ProtectedTags are patterns of run tags' keys, in which * is any characters, that need ProtectedTagsRole, a built-in role.
+	ProtectedTags     []string
+	ProtectedTagsRole identity.Role
 
 	// RateLimit turns on the limit of sign-in attempts: RateLimitAttempts in RateLimitWindow.
 	RateLimit         bool

@@ -26,11 +26,15 @@ type input struct {
 
 func newInput(src Source) *input {
 	in := &input{flags: src.Flags, env: map[string]string{}, given: map[string]string{}, bad: map[string]bool{}}
+	mayBeEmpty := map[string]bool{}
+	for _, s := range Settings() {
+		mayBeEmpty[s.Env] = s.MayBeEmpty
+	}
 	for _, entry := range src.Environ {
 		name, text, ok := strings.Cut(entry, "=")
 		// The first of two entries counts, as it does for os.Getenv; an empty one is one that was not given, as Docker
 		// Compose and Helm charts pass on empty values.
-		if _, double := in.env[name]; ok && !double && text != "" {
+		if _, double := in.env[name]; ok && !double && (text != "" || mayBeEmpty[name]) {
 			in.env[name] = text
 		}
 	}
@@ -120,6 +124,14 @@ func readSecretFile(path string) (string, error) {
 		return "", errors.New(path + " holds a zero byte: it is no text file")
 	}
 	return text, nil
+}
+
+// givenOr is where the setting was given, or the name by which it can be.
+func (in *input) givenOr(env string) string {
+	if from, ok := in.given[env]; ok {
+		return from
+	}
+	return env
 }
 
 func (in *input) warn(format string, args ...any) {

@@ -11,9 +11,11 @@ type Setting struct {
 	// Switch marks flags that stand alone; all others take a value.
 	Switch bool
 	// Secret settings are also read from the file that Env with _FILE after it names.
-	Secret  bool
-	Default string
-	Meaning string
+	Secret bool
+	// MayBeEmpty settings have a meaning for the empty value; to all others, an empty variable is one that was not given.
+	MayBeEmpty bool
+	Default    string
+	Meaning    string
 }
 
 // setting adds how the text becomes part of the Config. The same function reads the default, so that what is
@@ -35,7 +37,7 @@ func Settings() []Setting {
 
 func settings() []setting {
 	var all []setting
-	for _, group := range [][]setting{listenSettings(), userSettings(), sessionSettings(), limitSettings(), logSettings(), childSettings()} {
+	for _, group := range [][]setting{listenSettings(), userSettings(), accessSettings(), sessionSettings(), limitSettings(), logSettings(), childSettings()} {
 		all = append(all, group...)
 	}
 	return all
