@@ -23,6 +23,7 @@ import (
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/proxy"
 	"dagster-authkit/internal/ratelimit"
 	"dagster-authkit/internal/server"
@@ -49,6 +50,7 @@ type App struct {
 	sessions *session.Manager
 	trail    *audit.Trail
 	webserver
+	roles    *roleCheck
 	handler  http.Handler
 	listener net.Listener
 }
@@ -77,6 +79,9 @@ func ExitCode(err error) int {
 	}
 	if exit, ok := errors.AsType[*supervisor.ExitError](err); ok {
 		return exit.Code
+	}
+	if _, ok := errors.AsType[misfitError](err); ok {
+		return 2
 	}
 	return 1
 }
@@ -109,9 +114,17 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if a.trail, err = newTrail(a.store, cfg, o.Stdout, registry, a.log); err != nil {
 		return err
 	}
+	roles, err := policy.NewRoles(cfg.Roles)
+	if err != nil {
+		return err
+	}
+	rules, err := policy.New(policy.Options{Roles: roles, ProtectedTags: cfg.ProtectedTags, ProtectedTagsRole: cfg.ProtectedTagsRole})
+	if err != nil {
+		return err
+	}
 	passwords := auth.NewPasswords()
 	users, err := accounts.New(accounts.Options{
-		Users: a.store, Sessions: a.store, Attempts: a.store, Passwords: passwords, Published: a.trail.Line,
+		Users: a.store, Sessions: a.store, Attempts: a.store, Passwords: passwords, Published: a.trail.Line, Roles: roles,
 	})
 	if err != nil {
 		return err
@@ -138,13 +151,16 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if a.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Address()); err != nil {
 		return fmt.Errorf("listening on %s: %w: choose another port with -p, or end the program that has it", cfg.Address(), err)
 	}
-	if a.webserver, err = newWebserver(cfg, o.Stderr, a.log); err != nil {
+	a.roles = newRoleCheck(roles, a.log)
+	var where *places
+	if a.webserver, where, err = newWebserver(cfg, o.Stderr, a.log, a.roles.learned); err != nil {
 		return err
 	}
 	door := &door{}
 	front, err := server.New(server.Options{
 		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
+		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
 		Backend: backend, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
 		Attempts: signInLimit, Requests: requestLimit,
 		Trail: a.trail, Dagster: door, Upstream: a.webserver, Database: a.store, Registry: registry, Log: a.log,
@@ -216,6 +232,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 	case failure = <-ended:
 		childEnded = true
 	case failure = <-served:
+	case failure = <-a.roles.misfit:
 	}
 	go func() {
 		select {

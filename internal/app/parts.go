@@ -158,6 +158,9 @@ func (a *App) announce() {
 	cfg := a.cfg
 	a.log.Info().Str("address", a.address()).Str("backend", cfg.Backend).
 		Str("database", absolute(cfg.Database)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
+	if cfg.ReportOnly {
+		a.log.Warn().Msg("NOT SAFE: report-only: everybody who is signed in may do everything; what their roles forbid is only written down, as WOULD_DENY in the audit trail")
+	}
 	if cfg.Backend == config.BackendDummy {
 		a.log.Warn().Msg("NOT SAFE: the dummy backend's passwords are public (admin/admin, viewer/viewer): never use it for anything real")
 	}

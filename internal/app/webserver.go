@@ -13,6 +13,7 @@ import (
 
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/dagster"
+	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/proxy"
 	"dagster-authkit/internal/server"
 	"dagster-authkit/internal/supervisor"
@@ -29,14 +30,55 @@ type webserver interface {
 	Target() (*url.URL, bool)
 }
 
-func newWebserver(cfg config.Config, stderr io.Writer, log zerolog.Logger) (webserver, error) {
-	if cfg.Upstream != nil {
-		return &remote{
-			Upstream: dagster.New(dagster.Options{Log: log}), base: cfg.Upstream,
-			root: cfg.Upstream.JoinPath(cfg.PathPrefix), log: log, since: time.Now(),
-		}, nil
+// learned is called each time that an upstream knows its Dagster, which is not ready while it returns an error.
+type learned func(*dagster.Upstream) error
+
+func newWebserver(cfg config.Config, stderr io.Writer, log zerolog.Logger, then learned) (webserver, *places, error) {
+	about := dagster.New(dagster.Options{Log: log})
+	learn := func(ctx context.Context, base *url.URL) error {
+		if err := about.Learn(ctx, base); err != nil {
+			return err
+		}
+		return then(about)
 	}
-	return newChild(cfg, stderr, log)
+	var server webserver
+	if cfg.Upstream != nil {
+		server = &remote{
+			Upstream: about, learn: learn, base: cfg.Upstream,
+			root: cfg.Upstream.JoinPath(cfg.PathPrefix), log: log, since: time.Now(),
+		}
+	} else {
+		var err error
+		if server, err = newChild(cfg, stderr, log, about, learn); err != nil {
+			return nil, nil, err
+		}
+	}
+	return server, &places{about: about, target: server.Target, prefix: cfg.PathPrefix}, nil
+}
+
+// places asks Dagster where things live.
+type places struct {
+	about  *dagster.Upstream
+	target func() (*url.URL, bool)
+	prefix string
+}
+
+// Locate finds the code locations of things.
+func (p *places) Locate(ctx context.Context, references []policy.Reference) (policy.Located, error) {
+	base, ready := p.target()
+	if !ready {
+		return nil, proxy.ErrUnavailable
+	}
+	return p.about.Locate(ctx, base.JoinPath(p.prefix), references)
+}
+
+// AssetLocations finds those of all assets.
+func (p *places) AssetLocations(ctx context.Context) (func(path []string) []string, error) {
+	base, ready := p.target()
+	if !ready {
+		return nil, proxy.ErrUnavailable
+	}
+	return p.about.AssetLocations(ctx, base.JoinPath(p.prefix))
 }
 
 // child is a dagster-webserver that we started.
@@ -45,15 +87,16 @@ type child struct {
 	*supervisor.Supervisor
 }
 
-func newChild(cfg config.Config, stderr io.Writer, log zerolog.Logger) (*child, error) {
+func newChild(
+	cfg config.Config, stderr io.Writer, log zerolog.Logger, about *dagster.Upstream, learn func(context.Context, *url.URL) error,
+) (*child, error) {
 	command, err := supervisor.Find(cfg.WebserverCommand, cfg.Executable)
 	if err != nil {
 		return nil, err
 	}
-	about := dagster.New(dagster.Options{Log: log})
 	process, err := supervisor.New(supervisor.Options{
 		Command: command, Args: cfg.ChildArgs, Prefix: cfg.PathPrefix, Port: cfg.ChildPort, User: cfg.ChildUser,
-		Env: os.Environ(), Grace: cfg.ShutdownGrace, Stderr: stderr, Log: log, OnReady: about.Learn,
+		Env: os.Environ(), Grace: cfg.ShutdownGrace, Stderr: stderr, Log: log, OnReady: learn,
 	})
 	if err != nil {
 		return nil, err
@@ -86,6 +129,7 @@ const (
 // remote is a dagster-webserver that somebody else runs. Its TLS is verified as by any Go program.
 type remote struct {
 	*dagster.Upstream
+	learn func(context.Context, *url.URL) error
 	base  *url.URL // scheme and host
 	root  *url.URL // base and path prefix
 	log   zerolog.Logger
@@ -98,7 +142,7 @@ type remote struct {
 func (r *remote) Run(ctx context.Context) error {
 	for {
 		wait := remoteRefresh
-		if err := r.Learn(ctx, r.root); err != nil {
+		if err := r.learn(ctx, r.root); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -142,8 +186,8 @@ func (d *door) Forward(w http.ResponseWriter, r *http.Request, sender server.Sen
 }
 
 // Stream joins the two WebSockets.
-func (d *door) Stream(w http.ResponseWriter, r *http.Request, sender server.Sender, judge server.Judge, gone <-chan struct{}) {
-	d.proxy.ServeWebSocket(w, r.WithContext(proxy.WithForward(r.Context(), forward(sender))), judge, gone)
+func (d *door) Stream(w http.ResponseWriter, r *http.Request, sender server.Sender, talk server.Talk, gone <-chan struct{}) {
+	d.proxy.ServeWebSocket(w, r.WithContext(proxy.WithForward(r.Context(), forward(sender))), talk, gone)
 }
 
 func forward(s server.Sender) proxy.Forward {

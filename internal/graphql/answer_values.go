@@ -113,9 +113,6 @@ func (w *answerWriter) permission(e *entry, raw []byte) ([]byte, error) {
 	if name == "" && !e.rule.Unnamed {
 		return nil, errAnswerShape
 	}
-	if e.rule.Unnamed {
-		name = ""
-	}
 	if v := w.ask(name); !v.allowed && !denied {
 		return w.deny(e, kept, v.reason)
 	}

@@ -88,16 +88,10 @@ func (r *refusal) operation(messages map[string]string) error {
 }
 
 func (r *refusal) root() *ast.Definition {
-	switch r.op.Type {
-	case ast.Query:
-		return r.schema.Query
-	case ast.Mutation:
+	if r.op.Type == ast.Mutation {
 		return r.schema.Mutation
-	case ast.Subscription:
-		return nil // refused by ErrorFrame
-	default:
-		return nil
 	}
+	return nil // no answer to a query has a word for it, and subscriptions are refused by ErrorFrame
 }
 
 func (r *refusal) rootField(root *ast.Definition, f RootField, message string) error {

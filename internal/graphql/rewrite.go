@@ -18,8 +18,8 @@ type Rule struct {
 	Permission string
 	// Flags are keys of objects in raw JSON, at any depth, and the permission that each is about.
 	Flags map[string]string
-	// Unnamed says of a list that the judge has one answer to all permissions: it is asked about the empty one, and the
-	// names of the permissions need not be known.
+	// Unnamed says of a list that the judge has one answer to all permissions: their names are not asked for, and where the
+	// client did not either, the judge is asked about the empty one.
 	Unnamed bool
 	// Place is a selection on the type of the object that tells where the object lives, such as
 	// "repository { location { name } }". It is asked for before the field and taken out of the answer. Of its fields,

@@ -4,27 +4,72 @@
 // The words are Dagster's: a root field of the schema's Mutation type needs permissions of Dagster's Permissions enum, and
 // a permission belongs to the least role that has it. Nothing is allowed by silence: a mutation, permission or route that
 // the table does not name needs admin, and an identity without a role may not even read.
+//
+//	Actions(operation)         what a request would do, and in which things' code locations
+//	Unlocated(identity, ...)   which of these things have to be looked up in Dagster before deciding
+//	Decide(identity, ...)      the answer, and why
 package policy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
 )
 
+// Options of a Policy.
+type Options struct {
+	// Roles is nil for the built-in ones alone.
+	Roles *Roles
+	// ProtectedTags are the patterns of run tags that reach the infrastructure; see MatchTag.
+	ProtectedTags []string
+	// ProtectedTagsRole is the least built-in role that may set them.
+	ProtectedTagsRole identity.Role
+}
+
+// Policy holds what the operator chose: the custom roles and the protected tags.
+type Policy struct {
+	roles         *Roles
+	protected     []string
+	protectedRole identity.Role
+}
+
+// New checks the options.
+func New(o Options) (*Policy, error) {
+	if o.Roles == nil {
+		var err error
+		if o.Roles, err = NewRoles(nil); err != nil {
+			return nil, err
+		}
+	}
+	if len(o.ProtectedTags) > 0 && !slices.Contains(identity.Roles(), o.ProtectedTagsRole) {
+		return nil, errors.New("policy: the role that may set protected tags must be one of viewer, launcher, editor and admin, which have an order")
+	}
+	return &Policy{roles: o.Roles, protected: o.ProtectedTags, protectedRole: o.ProtectedTagsRole}, nil
+}
+
+// Need is one thing that an action takes: a permission or a role, held in the code locations of all things in Where.
+type Need struct {
+	// Permission is empty when a role alone is asked for.
+	Permission identity.Permission
+	// Role is the least built-in role that has the permission, or that is asked for itself.
+	Role identity.Role
+	// Where is empty when the need is deployment-wide.
+	Where []Reference
+	// Tag is the protected run tag that asks for the role, if that is why.
+	Tag string
+}
+
 // Action is one thing that a request would do.
 type Action struct {
-	// Name is the mutation's field, the REST route, or "read".
+	// Name is the mutation's field, "Type.field" of a query that runs code, the REST route, or "read".
 	Name string
-	// ResponseKey is the key under which GraphQL answers the mutation: its alias, or its name.
+	// ResponseKey is the key under which GraphQL answers it: the alias of the root field, or its name.
 	ResponseKey string
-	// Permissions are all needed; empty for what every signed-in person may do and for what needs Least alone.
-	Permissions []identity.Permission
-	// Least is the lowest built-in role that may do it.
-	Least identity.Role
+	// Needs must all be met; whoever may read may do what has none.
+	Needs []Need
 
 	kind kind
 }
@@ -33,72 +78,109 @@ type kind int
 
 const (
 	kindRead kind = iota
+	kindQuery
 	kindMutation
 	kindWrite
 )
 
-// Read is looking at anything that changes nothing: any role may.
-func Read() Action { return Action{Name: "read", Least: identity.Viewer, kind: kindRead} }
+// Least is the lowest built-in role that may do it everywhere.
+func (a Action) Least() identity.Role {
+	least := identity.Viewer
+	for _, need := range a.Needs {
+		if need.Role.Includes(least) {
+			least = need.Role
+		}
+	}
+	return least
+}
 
-// ReportAsset is one of Dagster's three POST /report_asset_* routes.
-func ReportAsset(route string) Action { return write(route, reportRunlessAssetEvents) }
+// Permissions are those that the action needs, each once.
+func (a Action) Permissions() []identity.Permission {
+	var permissions []identity.Permission
+	for _, need := range a.Needs {
+		if need.Permission != "" && !slices.Contains(permissions, need.Permission) {
+			permissions = append(permissions, need.Permission)
+		}
+	}
+	return permissions
+}
+
+// Read is looking at anything that changes nothing and runs nobody's code: any role may.
+func Read() Action { return Action{Name: "read", kind: kindRead} }
+
+// ReportAsset is one of Dagster's three POST /report_asset_* routes. An asset key that the address does not hold is nil: the
+// report counts as deployment-wide then.
+func ReportAsset(route string, asset []string) Action {
+	var p places
+	p.asset(asset)
+	return Action{Name: route, Needs: []Need{permissionIn(reportRunlessAssetEvents, p.where())}, kind: kindWrite}
+}
 
 // UnknownWrite is an HTTP request that may change something on a route that AuthKit does not know.
 func UnknownWrite(route string) Action {
-	return Action{Name: route, Least: identity.Admin, kind: kindWrite}
+	return Action{Name: route, Needs: []Need{{Role: identity.Admin}}, kind: kindWrite}
 }
 
-func write(route string, permissions ...identity.Permission) Action {
-	return Action{Name: route, Permissions: permissions, Least: leastFor(permissions), kind: kindWrite}
+func permissionIn(permission identity.Permission, where []Reference) Need {
+	return Need{Permission: permission, Role: LeastRole(permission), Where: where}
 }
 
-// Mutations lists what a mutation document would do, one action for each root field, in the order of execution.
-// It is empty for queries and subscriptions, and for a mutation that selects only introspection fields.
-func Mutations(op *graphql.Operation) []Action {
-	if op.Type != "mutation" {
-		return nil
-	}
-	actions := make([]Action, 0, len(op.Fields))
-	for _, field := range op.Fields {
-		// __typename, and on the query root __schema and __type, are the only fields that GraphQL itself answers.
-		if field.Name == "__typename" {
-			continue
+// Actions lists what an operation would do beyond reading: one action for each root field of a mutation, in the order of
+// execution, and one for each field anywhere in it that runs people's code. It is empty for plain queries and
+// subscriptions, and for a mutation that selects only introspection fields. Without a schema fields that run code are
+// known by their names alone.
+func (p *Policy) Actions(op *graphql.Operation, schema *graphql.Schema) []Action {
+	var actions []Action
+	if op.Type == "mutation" {
+		for _, field := range op.Fields {
+			// __typename, and on the query root __schema and __type, are the only fields that GraphQL itself answers.
+			if field.Name != "__typename" {
+				actions = append(actions, p.mutation(op, field))
+			}
 		}
-		action := mutation(field.Name)
-		action.ResponseKey = field.ResponseKey
-		actions = append(actions, action)
 	}
-	return actions
+	return append(actions, codeActions(op, schema)...)
 }
 
-func mutation(field string) Action {
-	permissions, known := mutations[field]
-	action := Action{Name: field, ResponseKey: field, Permissions: permissions, kind: kindMutation}
-	switch {
-	case !known:
-		action.Least = identity.Admin
-	case len(permissions) == 0:
-		action.Least = identity.Viewer
-	default:
-		action.Least = leastFor(permissions)
+func (p *Policy) mutation(op *graphql.Operation, field graphql.RootField) Action {
+	action := Action{Name: field.Name, ResponseKey: field.ResponseKey, kind: kindMutation}
+	permissions, known := mutations[field.Name]
+	if !known {
+		action.Needs = []Need{{Role: identity.Admin}}
+		return action
+	}
+	// What can't be evaluated names nothing: the need is deployment-wide then, and Dagster will refuse it in its own words.
+	arguments, err := op.Arguments(field)
+	if err != nil {
+		arguments = nil
+	}
+	where := wherefore(field.Name, arguments)
+	for _, permission := range permissions {
+		if field.Name == "deleteDynamicPartitions" && permission == wipeAssets && !mayBe(true, arguments["wipeMaterializations"]) {
+			continue // Dagster asks for it only when the partitions' assets are wiped too
+		}
+		action.Needs = append(action.Needs, permissionIn(permission, where))
+	}
+	for _, tag := range RunTags(field.Name, arguments) {
+		if p.isProtected(tag) {
+			action.Needs = append(action.Needs, Need{Role: p.protectedRole, Where: where, Tag: tag})
+		}
 	}
 	return action
+}
+
+// mayBe reports whether Dagster could read the argument as that: an argument that was not given is null, and what is not
+// false may be true.
+func mayBe(wanted bool, argument any) bool { return argument != nil && argument != !wanted }
+
+func (p *Policy) isProtected(tag string) bool {
+	return slices.ContainsFunc(p.protected, func(pattern string) bool { return MatchTag(pattern, tag) })
 }
 
 // Known reports whether the table names the mutation.
 func Known(field string) bool {
 	_, known := mutations[field]
 	return known
-}
-
-func leastFor(permissions []identity.Permission) identity.Role {
-	least := identity.Viewer
-	for _, permission := range permissions {
-		if role := LeastRole(permission); role.Includes(least) {
-			least = role
-		}
-	}
-	return least
 }
 
 // LeastRole is the lowest built-in role that has the permission: admin for one that the table does not know.
@@ -109,62 +191,24 @@ func LeastRole(permission identity.Permission) identity.Role {
 	return identity.Admin
 }
 
-// Decision is the answer for a whole request: everything in it is allowed, or nothing of it is done.
-type Decision struct {
-	Allowed bool
-	// Held is the role that was looked at.
-	Held identity.Role
-	// Needed is the least role that may do all of it.
-	Needed identity.Role
-	// Actions are what was judged.
-	Actions []Action
-	// Refused are those of them that the identity may not do.
-	Refused []Action
+// String is the need in a person's words.
+func (n Need) String() string {
+	switch {
+	case n.Tag != "":
+		return fmt.Sprintf("the %s role for the protected tag %s", n.Role.Title(), n.Tag)
+	case n.Permission != "":
+		return fmt.Sprintf("the %s role (%s)", n.Role.Title(), n.Permission)
+	}
+	return fmt.Sprintf("the %s role", n.Role.Title())
 }
 
-// Decide judges the actions of one request. No action at all is as good as reading.
-func Decide(id identity.Identity, actions []Action) Decision {
-	if len(actions) == 0 {
-		actions = []Action{Read()}
+// NeededBy are the permissions that the mutations and queries of a schema need here, which may be more than that Dagster has:
+// before 1.13 it has none for dry runs.
+func NeededBy(schema *graphql.Schema) []identity.Permission {
+	needed := []identity.Permission{scheduleDryRun, sensorDryRun, launchPipelineExecution} // of the queries, in every version
+	for _, field := range schema.MutationFields() {
+		needed = append(needed, mutations[field]...)
 	}
-	decision := Decision{Held: id.Role, Needed: identity.Viewer, Actions: actions}
-	for _, action := range actions {
-		if action.Least.Includes(decision.Needed) {
-			decision.Needed = action.Least
-		}
-		if !id.Role.Includes(action.Least) {
-			decision.Refused = append(decision.Refused, action)
-		}
-	}
-	decision.Allowed = len(decision.Refused) == 0 && !id.Nobody()
-	return decision
-}
-
-// Reason is the audit trail's word for a refusal, which the Python AuthKit's users already search for:
-// "EDITOR_REQUIRED_FOR_MUTATIONS", "EDITOR_REQUIRED" for REST routes. It is empty for what was allowed.
-func (d Decision) Reason() string {
-	if d.Allowed {
-		return ""
-	}
-	reason := strings.ToUpper(string(d.Needed)) + "_REQUIRED"
-	if slices.ContainsFunc(d.Actions, func(a Action) bool { return a.kind == kindMutation }) {
-		reason += "_FOR_MUTATIONS"
-	}
-	return reason
-}
-
-// Message says to a person why the action was refused.
-func (d Decision) Message(a Action) string {
-	if !slices.ContainsFunc(d.Refused, func(r Action) bool { return r.Name == a.Name }) {
-		return "Not run: another operation of the same request was refused."
-	}
-	permission := ""
-	if len(a.Permissions) > 0 {
-		names := make([]string, len(a.Permissions))
-		for i, p := range a.Permissions {
-			names[i] = string(p)
-		}
-		permission = " (" + strings.Join(names, ", ") + ")"
-	}
-	return fmt.Sprintf("%s requires the %s role%s. Your role is %s.", a.Name, a.Least.Title(), permission, d.Held.Title())
+	slices.Sort(needed)
+	return slices.Compact(needed)
 }

@@ -95,3 +95,11 @@ func (r *Roles) Restrict(known []identity.Permission) (unknown map[identity.Role
 	}
 	return unknown
 }
+
+// announced are the permissions of the running Dagster, or those of the table before anybody asked it.
+func (r *Roles) announced() []identity.Permission {
+	if known := r.known.Load(); known != nil {
+		return slices.Collect(maps.Keys(*known))
+	}
+	return slices.Collect(maps.Keys(leastRoles))
+}

@@ -37,14 +37,14 @@ type ending struct {
 
 // socket is a client's connection and Dagster's, tied together.
 //
-//	client ── judge ──> Dagster     one message at a time, each judged whole
-//	client <─────────── Dagster     streamed, however large
+//	client ── talk ──> Dagster     one message at a time, each judged whole
+//	client <─ (talk) ─ Dagster     streamed, however large; whole where it has to be rewritten
 //
 // Each arrow is a goroutine; run waits for the end, in the goroutine of the request. An idle socket was measured at 57 KiB
 // of resident memory, most of it the buffers of its two connections.
 type socket struct {
 	client, dagster *websocket.Conn
-	judge           Judge
+	talk            Talk
 	buffers         *bufferPool
 	log             zerolog.Logger
 	// ending takes the first reason to close; ended says that there was one: from then on nothing is forwarded, and what
@@ -55,8 +55,8 @@ type socket struct {
 	moved atomic.Int64
 }
 
-func newSocket(client, dagster *websocket.Conn, judge Judge, buffers *bufferPool, log zerolog.Logger) *socket {
-	return &socket{client: client, dagster: dagster, judge: judge, buffers: buffers, log: log, ending: make(chan ending, 1)}
+func newSocket(client, dagster *websocket.Conn, talk Talk, buffers *bufferPool, log zerolog.Logger) *socket {
+	return &socket{client: client, dagster: dagster, talk: talk, buffers: buffers, log: log, ending: make(chan ending, 1)}
 }
 
 // run works until the socket ends, then closes both connections and waits for the goroutines.
@@ -170,7 +170,7 @@ func (s *socket) judged(ctx context.Context, message []byte) (forward, refuse []
 			forward, refuse, err = nil, nil, fmt.Errorf("judge panicked: %v\n%s", v, debug.Stack())
 		}
 	}()
-	return s.judge(ctx, message)
+	return s.talk.FromClient(ctx, message)
 }
 
 // fromDagster streams Dagster's messages to the client.
@@ -192,8 +192,46 @@ func (s *socket) fromDagster(ctx context.Context) {
 	}
 }
 
+// maxRewritten bounds a message of Dagster that has to be rewritten, in bytes: those that are streamed have no limit.
+const maxRewritten = 32 << 20
+
+// rewritten passes one message on as talk rewrites it.
+func (s *socket) rewritten(ctx context.Context, kind websocket.MessageType, reader io.Reader) {
+	message, err := io.ReadAll(io.LimitReader(counter{reader, &s.moved}, maxRewritten+1))
+	if err != nil {
+		s.end(closedBy(err, ending{websocket.StatusServiceRestart, "dagster went away"}))
+		return
+	}
+	if len(message) > maxRewritten {
+		s.end(ending{websocket.StatusMessageTooBig, "message too big"})
+		return
+	}
+	if message, err = s.fromDagsterRewritten(message); err != nil {
+		s.log.Warn().Err(err).Msg("websocket closed for a message that can't be rewritten")
+		s.end(ending{websocket.StatusInternalError, "message can't be rewritten"})
+		return
+	}
+	if err := s.client.Write(ctx, kind, message); err != nil {
+		s.end(closedBy(err, ending{websocket.StatusGoingAway, "client went away"}))
+	}
+}
+
+// fromDagsterRewritten asks talk, whose panic would end the whole program from this goroutine.
+func (s *socket) fromDagsterRewritten(message []byte) (rewritten []byte, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			rewritten, err = nil, fmt.Errorf("rewriting panicked: %v\n%s", v, debug.Stack())
+		}
+	}()
+	return s.talk.FromDagster(message)
+}
+
 // toClient passes one message on: a short one in one frame, a long one piece by piece in the same buffer.
 func (s *socket) toClient(ctx context.Context, kind websocket.MessageType, reader io.Reader) {
+	if s.talk.Rewrites() {
+		s.rewritten(ctx, kind, reader)
+		return
+	}
 	buffer := s.buffers.Get()
 	defer s.buffers.Put(buffer)
 	var writer io.WriteCloser

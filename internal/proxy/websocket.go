@@ -12,18 +12,24 @@ import (
 // subprotocol is the one that Dagster speaks. It answers it whatever was offered (1.10 to 1.13).
 const subprotocol = "graphql-ws"
 
-// Judge looks at one message of a client. What it returns as forward goes to Dagster in the message's place, what it returns
-// as refuse is sent back to the client; either may be nil. An error closes the socket. It is called for one message of
-// a socket at a time.
-type Judge = func(ctx context.Context, message []byte) (forward, refuse []byte, err error)
+// Talk is what is said on one socket. Each of the two directions is called for one message at a time; an error closes the
+// socket.
+type Talk interface {
+	// FromClient looks at one message of the client. What it returns as forward goes to Dagster in the message's place, what
+	// it returns as answer is sent back to the client; either may be nil.
+	FromClient(ctx context.Context, message []byte) (forward, answer []byte, err error)
+	// Rewrites says whether the next message of Dagster goes through FromDagster, whole. Otherwise it is streamed.
+	Rewrites() bool
+	FromDagster(message []byte) ([]byte, error)
+}
 
 // ServeWebSocket upgrades r and carries messages between the client and Dagster until one of them closes, gone is closed
-// (the session ended: 4401) or r's context ends (AuthKit stops: 1001). Every message of the client is judged, and only what
-// judge returned is sent on. It returns when all of the socket is closed and its goroutines have ended, which takes at most
+// (the session ended: 4401) or r's context ends (AuthKit stops: 1001). Every message goes through talk, and only what
+// it returned is sent on. It returns when all of the socket is closed and its goroutines have ended, which takes at most
 // closeGrace longer.
 //
 // The caller has let only a request for Dagster's one WebSocket path come here, and has checked its Origin.
-func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, judge Judge, gone <-chan struct{}) {
+func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, talk Talk, gone <-chan struct{}) {
 	dagster, err := p.dial(r)
 	if err != nil {
 		p.fail(w, r, err)
@@ -45,7 +51,7 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, judge Jud
 	}
 	client.SetReadLimit(p.messageLimit)
 	dagster.SetReadLimit(-1) // an event log comes in messages of tens of MB, and streams through
-	newSocket(client, dagster, judge, &p.buffers, p.log).run(r.Context(), gone)
+	newSocket(client, dagster, talk, &p.buffers, p.log).run(r.Context(), gone)
 }
 
 // dial opens the other half at Dagster, before the client's is accepted, so that a failure is an HTTP answer.

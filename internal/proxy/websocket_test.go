@@ -20,13 +20,22 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// judge is a Talk that streams Dagster's messages.
+type judge func(ctx context.Context, message []byte) (forward, answer []byte, err error)
+
+func (j judge) FromClient(ctx context.Context, message []byte) (forward, answer []byte, err error) {
+	return j(ctx, message)
+}
+func (judge) Rewrites() bool                             { return false }
+func (judge) FromDagster(message []byte) ([]byte, error) { return message, nil }
+
 // forwardAll is the judge that lets everything pass as it is.
 func forwardAll(_ context.Context, message []byte) ([]byte, []byte, error) { return message, nil, nil }
 
 // pair is one proxied WebSocket: what stands at both ends of it, and the ways to end it.
 type pair struct {
 	dagster http.HandlerFunc
-	judge   Judge
+	judge   judge
 	gone    chan struct{}
 	options Options
 	// stop, when set, gets the function that ends the request's context.
@@ -220,7 +229,7 @@ func TestDagsterNotReady(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}})
 	w := httptest.NewRecorder()
-	p.ServeWebSocket(w, httptest.NewRequest(http.MethodGet, "/graphql", nil), forwardAll, nil)
+	p.ServeWebSocket(w, httptest.NewRequest(http.MethodGet, "/graphql", nil), judge(forwardAll), nil)
 	if !errors.Is(got, ErrUnavailable) || w.Code != http.StatusServiceUnavailable {
 		t.Errorf("got %v, %d, want ErrUnavailable and 503", got, w.Code)
 	}
@@ -269,7 +278,7 @@ func TestSocketEnds(t *testing.T) {
 		}
 	}
 	for name, test := range map[string]struct {
-		judge Judge
+		judge judge
 		act   func(*testing.T, *websocket.Conn, pair)
 		want  websocket.StatusCode
 	}{
@@ -453,7 +462,7 @@ func TestDeadClientsAreNoticed(t *testing.T) {
 				returned := make(chan struct{})
 				go serve(t, network, "proxy", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					defer close(returned)
-					p.ServeWebSocket(w, r, forwardAll, nil)
+					p.ServeWebSocket(w, r, judge(forwardAll), nil)
 				}))
 				client := &http.Client{Transport: &http.Transport{DialContext: network.dial}}
 				conn, _, err := websocket.Dial(t.Context(), "ws://proxy/graphql", &websocket.DialOptions{

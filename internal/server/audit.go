@@ -27,12 +27,12 @@ func (s *Server) audit(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		event := accessEvent(r, j)
+		event := s.accessEvent(r, j)
 		if err := s.Trail.Record(r.Context(), event); err != nil {
 			s.storeFault(w, r, err, "storing the audit event")
 			return
 		}
-		if !j.Decision.Allowed {
+		if !s.runs(j.Decision) {
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -42,7 +42,7 @@ func (s *Server) audit(next http.Handler) http.Handler {
 	})
 }
 
-func accessEvent(r *http.Request, j judged) audit.Event {
+func (s *Server) accessEvent(r *http.Request, j judged) audit.Event {
 	id, c := identityFrom(r.Context()), clientFrom(r.Context())
 	event := audit.Event{
 		Type: audit.EventAccessControl, Username: id.Username, Identity: id.ID, Session: id.SessionID,
@@ -50,8 +50,11 @@ func accessEvent(r *http.Request, j judged) audit.Event {
 		Roles: []string{string(id.Role)}, Reason: j.Decision.Reason(), IP: c.Address.String(), RequestID: c.RequestID,
 		Timestamp: time.Now(), Targets: j.Targets,
 	}
-	if j.Decision.Allowed {
+	switch {
+	case j.Decision.Allowed:
 		event.Status = audit.StatusAllowed
+	case s.ReportOnly:
+		event.Status = audit.StatusWouldDeny
 	}
 	if j.Operation != nil {
 		event.OperationName = j.Operation.Name
@@ -154,8 +157,8 @@ func (w *answerCopy) Write(p []byte) (int, error) {
 // recordMisplaced writes down that somebody tried a mutation where none is taken. The answer is an error either way, so a
 // trail that can't be written is told to the log only.
 func (s *Server) recordMisplaced(r *http.Request, op *graphql.Operation, reason string) {
-	event := accessEvent(r, judged{Operation: op, Targets: targets(op)})
-	event.Reason = reason
+	event := s.accessEvent(r, judged{Operation: op, Targets: targets(op)})
+	event.Status, event.Reason = audit.StatusDenied, reason
 	if err := s.Trail.Record(r.Context(), event); err != nil {
 		logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
 	}

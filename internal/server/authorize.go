@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,39 +34,76 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 func isMutation(j judged) bool { return j.Operation != nil && j.Operation.Type == "mutation" }
 
 func (s *Server) judge(r *http.Request) (judged, error) {
-	path, id := pathFrom(r.Context()), identityFrom(r.Context())
-	decide := func(audited bool, actions ...policy.Action) judged {
-		return judged{Decision: policy.Decide(id, actions), Audited: audited}
-	}
+	path := pathFrom(r.Context())
 	switch {
 	case isUpgrade(r) && path.Route != dagster.GraphQL:
 		return judged{}, &graphql.Error{Status: http.StatusNotFound, Message: "There is no WebSocket here: Dagster's is at " + s.prefix + "/graphql."}
 	case path.Route == dagster.GraphQL && isUpgrade(r), path.Route == dagster.GraphQL && wantsGraphiQL(r):
-		return decide(false, policy.Read()), nil
+		return s.decide(r, judged{}, policy.Read())
 	case path.Route == dagster.GraphQL:
 		return s.judgeGraphQL(r)
 	case path.Route == dagster.ReportAsset && r.Method == http.MethodPost:
-		j := decide(true, policy.ReportAsset(path.Name))
-		j.Targets = map[string][]string{"assets": reportedAsset(r, path)}
-		return j, nil
+		key := reportedAsset(path)
+		j := judged{Audited: true, Targets: map[string][]string{"assets": nil}}
+		if key != "" {
+			j.Targets["assets"] = []string{key}
+		} else if key := r.URL.Query().Get("asset_key"); key != "" {
+			j.Targets["assets"] = []string{key}
+		}
+		return s.decide(r, j, policy.ReportAsset(path.Name, assetPath(key)))
 	case safeMethod(r.Method):
-		return decide(slices.Contains([]dagster.Route{dagster.DownloadDebug, dagster.Logs}, path.Route), policy.Read()), nil
+		return s.decide(r, judged{Audited: slices.Contains([]dagster.Route{dagster.DownloadDebug, dagster.Logs}, path.Route)}, policy.Read())
 	default:
-		return decide(true, policy.UnknownWrite(r.Method+" "+path.Decoded)), nil
+		return s.decide(r, judged{Audited: true}, policy.UnknownWrite(r.Method+" "+path.Decoded))
 	}
 }
 
-// reportedAsset is the asset that a report names in its address: the path counts before ?asset_key=. One that stands only in
-// the body is not read.
-func reportedAsset(r *http.Request, path dagster.Path) []string {
-	_, key, _ := strings.Cut(path.Decoded[1:], "/")
-	if key == "" {
-		key = r.URL.Query().Get("asset_key")
+// decide judges the actions, and asks Dagster first where things live when that can make a difference.
+func (s *Server) decide(r *http.Request, j judged, actions ...policy.Action) (judged, error) {
+	id := identityFrom(r.Context())
+	var located policy.Located
+	if references := s.Policy.Unlocated(id, actions); len(references) > 0 {
+		var err error
+		if located, err = s.Places.Locate(r.Context(), references); err != nil {
+			return judged{}, fmt.Errorf("%w: %w", errNotLocated, err)
+		}
 	}
+	j.Decision = s.Policy.Decide(id, actions, located)
+	j.addLocations(located)
+	return j, nil
+}
+
+// errNotLocated says that Dagster did not tell where something lives, so that nothing could be decided.
+var errNotLocated = errors.New("asking Dagster for code locations failed")
+
+// addLocations tells the trail what Dagster was asked for.
+func (j *judged) addLocations(located policy.Located) {
+	for _, locations := range located {
+		for _, location := range locations {
+			if !slices.Contains(j.Targets["code_location"], location) {
+				if j.Targets == nil {
+					j.Targets = map[string][]string{}
+				}
+				j.Targets["code_location"] = append(j.Targets["code_location"], location)
+			}
+		}
+	}
+	slices.Sort(j.Targets["code_location"])
+}
+
+// reportedAsset is the asset that a report names in its path, which counts before all else. One in the body or in ?asset_key=
+// is not looked at when deciding: such a report counts as deployment-wide.
+func reportedAsset(path dagster.Path) string {
+	_, key, _ := strings.Cut(path.Decoded[1:], "/")
+	return key
+}
+
+// assetPath splits a key as Dagster does (AssetKey.from_user_string).
+func assetPath(key string) []string {
 	if key == "" {
 		return nil
 	}
-	return []string{key}
+	return strings.Split(key, "/")
 }
 
 // wantsGraphiQL is Dagster's own test for answering GET /graphql with the GraphiQL page instead of running the query.
@@ -74,8 +112,22 @@ func wantsGraphiQL(r *http.Request) bool {
 }
 
 func (s *Server) judgeGraphQL(r *http.Request) (judged, error) {
+	op, err := s.readGraphQL(r)
+	if err != nil {
+		return judged{}, err
+	}
+	schema := s.Upstream.Schema()
+	actions := s.Policy.Actions(op, schema)
+	j, err := s.decide(r, judged{Operation: op, Audited: op.Type == "mutation" && len(actions) > 0, Targets: targets(op)}, actions...)
+	if err == nil && s.runs(j.Decision) {
+		err = s.prepare(r, &j, schema)
+	}
+	return j, err
+}
+
+func (s *Server) readGraphQL(r *http.Request) (*graphql.Operation, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
-		return judged{}, &graphql.Error{Status: http.StatusMethodNotAllowed, Message: "GraphQL takes GET and POST."}
+		return nil, &graphql.Error{Status: http.StatusMethodNotAllowed, Message: "GraphQL takes GET and POST."}
 	}
 	if r.ContentLength > heavyBody {
 		// What is read takes many times its size for a moment: large bodies are read one after the other.
@@ -84,25 +136,24 @@ func (s *Server) judgeGraphQL(r *http.Request) (judged, error) {
 	}
 	request, err := graphql.ReadHTTP(r, s.Limits)
 	if err != nil {
-		return judged{}, err
+		return nil, err
 	}
 	op, err := graphql.Parse(request, s.Limits)
 	if err != nil {
-		return judged{}, err
+		return nil, err
 	}
 	switch {
 	case op.Type == "subscription":
-		return judged{}, &graphql.Error{Status: http.StatusBadRequest, Message: "Subscriptions are served over the WebSocket only."}
+		return nil, &graphql.Error{Status: http.StatusBadRequest, Message: "Subscriptions are served over the WebSocket only."}
 	case op.Type == "mutation" && r.Method == http.MethodGet:
 		s.recordMisplaced(r, op, "POST_REQUIRED_FOR_MUTATIONS")
-		return judged{}, &graphql.Error{Status: http.StatusMethodNotAllowed, Message: "Mutations need POST."}
+		return nil, &graphql.Error{Status: http.StatusMethodNotAllowed, Message: "Mutations need POST."}
 	}
-	actions := policy.Mutations(op)
-	return judged{
-		Operation: op, Decision: policy.Decide(identityFrom(r.Context()), actions),
-		Audited: len(actions) > 0, Targets: targets(op),
-	}, nil
+	return op, nil
 }
+
+// runs reports whether a request is sent on: in report-only mode also what was refused, if somebody is signed in.
+func (s *Server) runs(d policy.Decision) bool { return d.Allowed || s.ReportOnly }
 
 // heavyBody is the size in bytes from which a body's reading is worth a queue, and its arguments are not described.
 const heavyBody = 1 << 20
@@ -122,6 +173,14 @@ func targets(op *graphql.Operation) map[string][]string {
 }
 
 func (s *Server) refuseUnreadable(w http.ResponseWriter, r *http.Request, err error) {
+	if errors.Is(err, errNotLocated) {
+		logFrom(r.Context()).Warn().Err(err).Msg("the request could not be judged")
+		s.refuse(w, r, refusal{
+			status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: readyRetry,
+			message: "Dagster did not say in which code location this is, so nothing was done. Try again in a moment.",
+		})
+		return
+	}
 	problem, ok := errors.AsType[*graphql.Error](err)
 	if !ok {
 		logFrom(r.Context()).Warn().Err(err).Msg("reading a GraphQL request failed")

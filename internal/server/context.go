@@ -25,6 +25,10 @@ type client struct {
 type judged struct {
 	// Operation is nil for everything that is not GraphQL to be executed.
 	Operation *graphql.Operation
+	// Request is what goes on to Dagster for the operation: signed with the person's name, and asking for what Rewriting
+	// needs, where there is one.
+	Request   graphql.Request
+	Rewriting *graphql.Rewriting
 	Decision  policy.Decision
 	// Audited says that the trail keeps it: mutations, REST writes and downloads.
 	Audited bool

@@ -16,7 +16,7 @@ import (
 // enforce answers a refused request as Dagster itself would, and sends an allowed one on in the form that was judged.
 func (s *Server) enforce(w http.ResponseWriter, r *http.Request) {
 	j, path := judgedFrom(r.Context()), pathFrom(r.Context())
-	if !j.Decision.Allowed {
+	if !s.runs(j.Decision) {
 		s.answerRefused(w, r, j)
 		return
 	}
@@ -26,20 +26,31 @@ func (s *Server) enforce(w http.ResponseWriter, r *http.Request) {
 	case path.Route == dagster.GraphQL && j.Operation == nil:
 		s.Dagster.Forward(w, graphiQLRequest(r, path), sender(r))
 	case path.Route == dagster.GraphQL:
-		s.Dagster.Forward(w, canonicalRequest(r, path, j.Operation.Request), sender(r))
+		s.forwardGraphQL(w, canonicalRequest(r, path, j.Request), j.Rewriting)
 	default:
 		s.Dagster.Forward(w, pathRequest(r, path), sender(r))
 	}
 }
 
+func (s *Server) forwardGraphQL(w http.ResponseWriter, r *http.Request, rewriting *graphql.Rewriting) {
+	if rewriting == nil {
+		s.Dagster.Forward(w, r, sender(r))
+		return
+	}
+	answer := &rewrittenAnswer{ResponseWriter: w, rewriting: rewriting, judge: s.judgeOf(r.Context())}
+	s.Dagster.Forward(answer, r, sender(r))
+	answer.close(r.Context())
+}
+
+// answerRefused answers a query as it answers a mutation, HTTP 200 and errors, since that is what GraphQL clients read.
 func (s *Server) answerRefused(w http.ResponseWriter, r *http.Request, j judged) {
-	if j.Operation == nil || j.Operation.Type != "mutation" {
+	if j.Operation == nil {
 		s.answerForbidden(w, r, j.Decision)
 		return
 	}
 	messages := map[string]string{}
-	for _, action := range j.Decision.Actions {
-		messages[action.ResponseKey] = j.Decision.Message(action)
+	for _, field := range j.Operation.Fields {
+		messages[field.ResponseKey] = j.Decision.Message(field.ResponseKey)
 	}
 	writeJSON(w, http.StatusOK, graphql.Refuse(j.Operation, s.Upstream.Schema(), messages))
 }
@@ -49,7 +60,7 @@ func (s *Server) answerForbidden(w http.ResponseWriter, r *http.Request, d polic
 		s.pages.Forbidden(w, ForbiddenData{Username: identityFrom(r.Context()).Username, Held: d.Held, Needed: d.Needed})
 		return
 	}
-	s.refuse(w, r, refusal{status: http.StatusForbidden, code: "FORBIDDEN", message: d.Message(d.Actions[0])})
+	s.refuse(w, r, refusal{status: http.StatusForbidden, code: "FORBIDDEN", message: d.Message("")})
 }
 
 // canonicalRequest is the only form in which GraphQL goes on: written from what was judged.

@@ -22,6 +22,8 @@ type healthAnswer struct {
 	Dagster  *UpstreamStatus `json:"dagster,omitempty"`
 	Database string          `json:"database,omitempty"`
 	Backend  string          `json:"backend,omitempty"`
+	// ReportOnly is told to everybody who asks: an operator must not take this for protection.
+	ReportOnly bool `json:"report_only,omitempty"`
 }
 
 // health answers probes. ?type=live asks for this process alone, since restarting it mends neither Dagster nor the
@@ -36,7 +38,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "type must be live or ready."})
 		return
 	}
-	answer, status := healthAnswer{Status: "ok"}, http.StatusOK
+	answer, status := healthAnswer{Status: "ok", ReportOnly: s.ReportOnly}, http.StatusOK
 	upstream := s.Upstream.Status()
 	database := s.database(r.Context())
 	switch {

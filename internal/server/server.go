@@ -18,6 +18,7 @@ import (
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/ratelimit"
 )
 
@@ -70,13 +71,26 @@ type Trail interface {
 type Dagster interface {
 	// Forward sends the request on as it stands, with identity headers written afresh.
 	Forward(w http.ResponseWriter, r *http.Request, sender Sender)
-	// Stream joins a client's WebSocket with Dagster's until one of them ends or gone is closed. Each message of the client
-	// goes through judge, which returns what to send on, or what to answer instead; its error closes the socket.
-	Stream(w http.ResponseWriter, r *http.Request, sender Sender, judge Judge, gone <-chan struct{})
+	// Stream joins a client's WebSocket with Dagster's until one of them ends or gone is closed. All messages go through talk.
+	Stream(w http.ResponseWriter, r *http.Request, sender Sender, talk Talk, gone <-chan struct{})
 }
 
-// Judge looks at one WebSocket message of a client.
-type Judge = func(ctx context.Context, message []byte) (forward, answer []byte, err error)
+// Talk is what is said on one WebSocket. The two directions are called at the same time, each for one message after another;
+// an error closes the socket.
+type Talk interface {
+	// FromClient returns what to send on to Dagster in the message's place, or what to answer instead.
+	FromClient(ctx context.Context, message []byte) (forward, answer []byte, err error)
+	// Rewrites says whether the next message of Dagster has to go through FromDagster; else it is streamed as it is.
+	Rewrites() bool
+	FromDagster(message []byte) ([]byte, error)
+}
+
+// Places tells in which code location things live, by asking Dagster.
+type Places interface {
+	Locate(ctx context.Context, references []policy.Reference) (policy.Located, error)
+	// AssetLocations is the whole asset graph: where each asset is defined.
+	AssetLocations(ctx context.Context) (func(path []string) []string, error)
+}
 
 // Sender is whom Dagster is told a request is from.
 type Sender struct {
@@ -117,7 +131,12 @@ type Options struct {
 	MetricsToken   string // empty: metrics answer loopback addresses only
 	Version        string
 	Limits         graphql.Limits
-	Web            fs.FS // holds templates and static
+	Web            fs.FS  // holds templates and static
+	RunUserTag     string // the tag of a run that names who launched it; empty: none
+	ReportOnly     bool   // decide and write down, but let everybody who is signed in do everything
+
+	Policy *policy.Policy
+	Places Places
 
 	Backend  auth.Backend
 	Sessions Sessions
