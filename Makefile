@@ -1,6 +1,10 @@
 # Everything that a developer or a user of the sources needs. `make` alone lists it.
 
 DAGSTER_VERSION := 1.13.27
+# What `make matrix` tests: the ends of each line of Dagster that is supported. The README has the table.
+MATRIX_VERSIONS := 1.10.0 1.10.21 1.11.16 1.12.22 $(DAGSTER_VERSION)
+# What is tested on each: who may do what, what comes of it, and every way in.
+MATRIX_TESTS := Oracle|Roles|TerminateAndDelete|OneRefusedRefusesAll|Surface|WebSocketSurface
 GOLANGCI_VERSION := v2.15.0
 PYTHON ?= python3
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -47,7 +51,20 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 test: build venv venv-python-authkit chromium ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
 	go test -race ./cmd/... ./internal/... ./web/... ./migrations/...
-	go test -timeout 25m ./e2e/...
+	go test -count=1 -timeout 25m ./e2e/...
+
+# A version is made once; pip keeps what it downloaded, so that the next clone is made from its cache.
+.venv-matrix/%/made:
+	$(PYTHON) -m venv --clear .venv-matrix/$*
+	.venv-matrix/$*/bin/pip install --quiet --disable-pip-version-check dagster==$* dagster-webserver==$*
+	touch $@
+
+.PHONY: matrix
+matrix: $(MATRIX_VERSIONS:%=.venv-matrix/%/made) ## the oracle, roles, surface and WebSockets on every version of Dagster in the README's table
+	@for version in $(MATRIX_VERSIONS); do \
+		echo "== dagster $$version"; \
+		E2E_DAGSTER=$$version go test -count=1 -timeout 20m -run '^Test($(MATRIX_TESTS))$$' ./e2e || exit 1; \
+	done
 
 # The browser tests need Chromium. Debian's package is installed when it is missing and we may; otherwise they are skipped
 # by name, which fails where CI is set.

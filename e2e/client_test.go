@@ -26,7 +26,7 @@ func (k *kit) anonymous() *client {
 		k.t.Fatal(err)
 	}
 	return &client{t: k.t, kit: k, http: &http.Client{
-		Jar: jar, Timeout: 60 * time.Second,
+		Jar: jar, Timeout: 2 * time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }

@@ -149,10 +149,10 @@ func (k *kit) stop() {
 	_ = k.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-k.exited:
-	case <-time.After(20 * time.Second):
+	case <-time.After(40 * time.Second):
 		_ = k.cmd.Process.Kill()
 		<-k.exited
-		k.t.Errorf("dagster-authkit did not stop within 20 s of SIGTERM\n%s", k.stderr)
+		k.t.Errorf("dagster-authkit did not stop within 40 s of SIGTERM\n%s", k.stderr)
 	}
 	if k.t.Failed() {
 		k.t.Logf("stderr of dagster-authkit:\n%s", k.stderr)
@@ -168,7 +168,7 @@ func (k *kit) kill() {
 // waitReady waits until Dagster answers through AuthKit and its code location is loaded.
 func (k *kit) waitReady() {
 	k.t.Helper()
-	k.eventually(90*time.Second, "AuthKit is ready", func() bool {
+	k.eventually(3*time.Minute, "AuthKit is ready", func() bool {
 		select {
 		case <-k.exited:
 			k.t.Fatalf("dagster-authkit ended before it was ready: %v\n%s", k.exitErr, k.stderr)
@@ -207,7 +207,7 @@ func (k *kit) cli(stdin string, args ...string) string {
 
 func (k *kit) cliCode(stdin string, args ...string) (string, int) {
 	k.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, authkit, args...)
 	cmd.Env, cmd.Dir, cmd.Stdin = k.env, k.dir, strings.NewReader(stdin)

@@ -15,7 +15,7 @@ import (
 // The two programs under test, made once for all tests.
 var (
 	authkit string // bin/dagster-authkit as `make build` makes it
-	venv    string // the virtual environment with dagster-webserver, as `make venv` makes it
+	venv    string // the virtual environment with dagster-webserver, as `make venv` or `make matrix` makes it
 )
 
 func TestMain(m *testing.M) {
@@ -33,12 +33,8 @@ func run(m *testing.M) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	venv = filepath.Join(root, ".venv")
-	if given := os.Getenv("E2E_VENV"); given != "" {
-		venv = given
-	}
-	if _, err := os.Stat(filepath.Join(venv, "bin", "dagster-webserver")); err != nil {
-		return 1, fmt.Errorf("there is no dagster-webserver in %s: run `make test`, which makes it", venv)
+	if err := chooseDagster(root); err != nil {
+		return 1, err
 	}
 	folder, err := os.MkdirTemp("", "authkit-e2e-")
 	if err != nil {

@@ -463,7 +463,7 @@ func belowPrefix(t *testing.T, k *kit) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(talk(t, conn, initFrame, startFrame(t, map[string]any{"query": missingRun})), " "); got != "complete connection_ack data" {
+	if got := strings.Join(talk(t, conn, 3, initFrame, startFrame(t, map[string]any{"query": missingRun})), " "); got != "complete connection_ack data" {
 		t.Errorf("a subscription: got %q", got)
 	}
 	if resp, body := k.anonymous().do("GET", "/server_info", ""); resp.StatusCode != http.StatusOK || body != "{}" {

@@ -22,6 +22,7 @@ func (k *kit) fingerprint() string {
 		{"history/runs/index.db", `SELECT 'partition ' || partition FROM dynamic_partitions ORDER BY 1`},
 		// Events that were reported, not those that runs of earlier deeds still write.
 		{"history/runs/index.db", `SELECT 'events ' || count(*) FROM event_logs WHERE run_id = ''`},
+		{"history/runs/index.db", `SELECT 'checks ' || count(*) FROM asset_check_executions WHERE run_id = ''`},
 		{"history/runs/index.db", `SELECT 'asset ' || asset_key || ' ' || ifnull(last_materialization_timestamp, '') || ' ' || ifnull(wipe_timestamp, '') FROM asset_keys ORDER BY 1`},
 		{"history/runs/index.db", `SELECT 'limit ' || concurrency_key || ' ' || "limit" FROM concurrency_limits ORDER BY 1`},
 		{"history/runs.db", `SELECT 'run ' || run_id FROM runs ORDER BY 1`},
@@ -141,7 +142,7 @@ func TestTerminateAndDelete(t *testing.T) {
 	k := start(t, options{})
 	viewer, launcher := k.signIn("vic"), k.signIn("larry")
 	run := launchWait(t, launcher, 300)
-	k.eventually(60*time.Second, "the run is under way", func() bool { return k.runStatus(run) == "STARTED" })
+	k.eventually(3*time.Minute, "the run is under way", func() bool { return k.runStatus(run) == "STARTED" })
 
 	terminate := mutate(`terminateRun(runId: "` + run + `", terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename ... on TerminateRunFailure { message } }`)
 	if !terminate(t, viewer) || k.runStatus(run) != "STARTED" {
@@ -150,7 +151,7 @@ func TestTerminateAndDelete(t *testing.T) {
 	if terminate(t, launcher) {
 		t.Error("terminateRun by a launcher was refused")
 	}
-	k.eventually(30*time.Second, "the run is canceled", func() bool { return k.runStatus(run) == "CANCELED" })
+	k.eventually(time.Minute, "the run is canceled", func() bool { return k.runStatus(run) == "CANCELED" })
 
 	remove := mutate(`deleteRun(runId: "` + run + `") { __typename ... on UnauthorizedError { message } }`)
 	if !remove(t, viewer) || k.runStatus(run) == "" {

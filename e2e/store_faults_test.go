@@ -280,7 +280,7 @@ func unreadableSessions(t *testing.T, k *kit) {
 	k.change(`ALTER TABLE sessions_away RENAME TO sessions`)
 	worksAgain(t, k, editor, "sessions-back")
 	// A socket that was open stayed so: a fault of ours is no reason to sign anybody out.
-	if got := talk(t, conn, initFrame); len(got) != 1 || got[0] != "connection_ack" {
+	if got := talk(t, conn, 1, initFrame); len(got) != 1 || got[0] != "connection_ack" {
 		t.Errorf("the WebSocket that was open: got %v, want connection_ack", got)
 	}
 }

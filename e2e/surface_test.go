@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -83,13 +84,21 @@ func TestSurface(t *testing.T) {
 		}
 		fmt.Fprintf(&got, "%s | %d executed=%t%s\n", test.Test, status, executed, note)
 	}
-	golden(t, "surface-editor.txt", got.String())
+	golden(t, "surface-editor.txt", got.String(), func(want string) string {
+		if dagsterBefore(12) { // the page answers for static files that are none
+			return noStaticFile.ReplaceAllString(want, "$1 200")
+		}
+		return want
+	})
 }
 
-func golden(t *testing.T, name, got string) {
+var noStaticFile = regexp.MustCompile(`(?m)^(GET /_next/\S* \|) 404`)
+
+// golden compares with a file of testdata, as adapt changes it for the version of Dagster.
+func golden(t *testing.T, name, got string, adapt func(want string) string) {
 	t.Helper()
 	path := filepath.Join("testdata", name)
-	if *update {
+	if *update && adapt(got) == got {
 		if err := os.WriteFile(path, []byte(got), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -98,17 +107,19 @@ func golden(t *testing.T, name, got string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
+	if diff := cmp.Diff(adapt(string(want)), got); diff != "" {
 		t.Errorf("%s (-want +got), run with -update if that is meant:\n%s", name, diff)
 	}
 }
 
-// writes sums up what the requests could leave in Dagster's storage: partition keys and asset events.
+// writes sums up what the requests could leave in Dagster's storage: partition keys, asset events, and results of asset
+// checks, which up to 1.10 are no events.
 func (k *kit) writes() string {
 	k.t.Helper()
 	keys := k.query("history/runs/index.db", `SELECT count(*) FROM dynamic_partitions`)
 	events := k.query("history/runs/index.db", `SELECT count(*) FROM event_logs`)
-	return keys[0] + " partition keys, " + events[0] + " events"
+	checks := k.query("history/runs/index.db", `SELECT count(*) FROM asset_check_executions`)
+	return keys[0] + " partition keys, " + events[0] + " events, " + checks[0] + " checks"
 }
 
 func surfaceCases(t *testing.T) []surfaceCase {
@@ -139,12 +150,12 @@ func (c *client) raw(test surfaceCase) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	conn, err := net.DialTimeout("tcp", address, 5*time.Second)
+	conn, err := net.DialTimeout("tcp", address, 30*time.Second)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		return 0, err
 	}
 	host := address

@@ -197,7 +197,7 @@ func judgesUpstream(t *testing.T, k *kit, name string) {
 	if err != nil {
 		t.Fatalf("a WebSocket: %v", err)
 	}
-	got := strings.Join(talk(t, conn, initFrame, startFrame(t, map[string]any{"query": missingRun})), " ")
+	got := strings.Join(talk(t, conn, 3, initFrame, startFrame(t, map[string]any{"query": missingRun})), " ")
 	if want := "complete connection_ack data"; got != want {
 		t.Errorf("a subscription: got %q, want %q", got, want)
 	}
