@@ -70,6 +70,11 @@ func (s *Server) decide(r *http.Request, j judged, actions ...policy.Action) (ju
 	}
 	j.Decision = s.Policy.Decide(id, actions, located)
 	j.addLocations(located)
+	if j.Operation != nil && j.Operation.Type != "mutation" {
+		for _, verdict := range j.Decision.Refused() {
+			j.addTarget("fields", verdict.Action.Name)
+		}
+	}
 	return j, nil
 }
 
@@ -80,15 +85,20 @@ var errNotLocated = errors.New("asking Dagster for code locations failed")
 func (j *judged) addLocations(located policy.Located) {
 	for _, locations := range located {
 		for _, location := range locations {
-			if !slices.Contains(j.Targets["code_location"], location) {
-				if j.Targets == nil {
-					j.Targets = map[string][]string{}
-				}
-				j.Targets["code_location"] = append(j.Targets["code_location"], location)
-			}
+			j.addTarget("code_location", location)
 		}
 	}
 	slices.Sort(j.Targets["code_location"])
+}
+
+func (j *judged) addTarget(kind, value string) {
+	if slices.Contains(j.Targets[kind], value) {
+		return
+	}
+	if j.Targets == nil {
+		j.Targets = map[string][]string{}
+	}
+	j.Targets[kind] = append(j.Targets[kind], value)
 }
 
 // reportedAsset is the asset that a report names in its path, which counts before all else. One in the body or in ?asset_key=
