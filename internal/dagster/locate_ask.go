@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
-	"slices"
 	"strings"
 
 	"dagster-authkit/internal/policy"
@@ -152,11 +151,10 @@ func readRuns(data json.RawMessage, asked []string, homes map[policy.Reference]h
 	if answer.Type != "Runs" || answer.Results == nil {
 		return unexpected("runs", answer.Type)
 	}
+	wanted := set(asked)
 	for _, run := range answer.Results {
-		if !slices.Contains(asked, run.RunID) {
-			return unexpected("runs", "a run that was not asked for")
-		}
-		if run.Origin == nil {
+		// MySQL compares without regard to case: what it found for another spelling is not the run that was asked for.
+		if run.Origin == nil || !wanted[run.RunID] {
 			continue
 		}
 		if run.Origin.Location == "" {
@@ -183,8 +181,10 @@ func readBackfill(data json.RawMessage, asked string, homes map[policy.Reference
 	switch {
 	case answer.Type == "BackfillNotFoundError":
 		return nil
-	case answer.Type != "PartitionBackfill" || answer.ID != asked || answer.OfAsset == nil:
+	case answer.Type != "PartitionBackfill" || answer.ID == "" || answer.OfAsset == nil:
 		return unexpected("a backfill", answer.Type)
+	case answer.ID != asked:
+		return nil // as with runs, on MySQL
 	case *answer.OfAsset && len(answer.Assets) == 0, !*answer.OfAsset && answer.Set == nil:
 		return nil // no assets that one could look for, or a code location that is not loaded
 	}

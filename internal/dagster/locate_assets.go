@@ -25,23 +25,17 @@ const (
 	askGraph = `assets: assetNodes { assetKey { path } repository { location { name } } }`
 )
 
-// AssetLocations tells in which code locations an asset lives, none for an unknown one. All assets are read anew when a code
-// location was loaded since; Dagster is asked each time whether one was.
+// AssetLocations tells in which code locations an asset lives, none for an unknown one. Dagster is asked each time whether a
+// code location was loaded since all assets were read, and only then they are read anew.
 func (u *Upstream) AssetLocations(ctx context.Context, base *url.URL) (func(path []string) []string, error) {
-	select {
-	case u.graphing <- struct{}{}: // a graph is read once, however many people wait for it
-		defer func() { <-u.graphing }()
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	g, err := u.askGraph(ctx, base)
+	g, err := u.assetGraph(ctx, base)
 	if err != nil {
 		return nil, fmt.Errorf("asking Dagster for the code locations of its assets: %w", err)
 	}
 	return g.locations, nil
 }
 
-func (u *Upstream) askGraph(ctx context.Context, base *url.URL) (*graph, error) {
+func (u *Upstream) assetGraph(ctx context.Context, base *url.URL) (*graph, error) {
 	data, err := u.query(ctx, base, "query AuthKitLoads { "+askLoads+" }", nil)
 	if err != nil {
 		return nil, err
@@ -50,17 +44,23 @@ func (u *Upstream) askGraph(ctx context.Context, base *url.URL) (*graph, error) 
 	if err != nil {
 		return nil, err
 	}
-	if u.graph != nil && u.graph.loads == loads {
-		return u.graph, nil
+	if g := u.graph.Load(); g != nil && g.loads == loads {
+		return g, nil
+	}
+	select {
+	case u.graphing <- struct{}{}: // a graph is read once, however many people wait for it
+		defer func() { <-u.graphing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if g := u.graph.Load(); g != nil && g.loads == loads {
+		return g, nil
 	}
 	g, same, err := u.readGraph(ctx, base)
-	if err != nil {
-		return nil, err
+	if err == nil && same {
+		u.graph.Store(g)
 	}
-	if same {
-		u.graph = g
-	}
-	return g, nil
+	return g, err
 }
 
 // readGraph asks for all assets, then for those that are defined more than once; same says that no code location was loaded in

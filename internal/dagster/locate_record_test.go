@@ -5,21 +5,14 @@ import (
 	"cmp"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
 	"testing"
-
-	"dagster-authkit/internal/policy"
 )
-
-func slicesSort(refs []policy.Reference) {
-	slices.SortFunc(refs, func(a, b policy.Reference) int {
-		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
-	})
-}
 
 // recorder is a transport that keeps what was asked and answered.
 type recorder struct {
@@ -104,10 +97,8 @@ func (m *maker) all() {
 }
 
 func with(values map[string]any, name, value string) map[string]any {
-	more := map[string]any{name: value}
-	for k, v := range values {
-		more[k] = v
-	}
+	more := maps.Clone(values)
+	more[name] = value
 	return more
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -169,7 +170,7 @@ func sorted(want policy.Located) ([]policy.Reference, policy.Located) {
 			delete(want, ref)
 		}
 	}
-	slicesSort(refs)
+	slices.SortFunc(refs, func(a, b policy.Reference) int { return strings.Compare(string(a.Kind)+a.ID, string(b.Kind)+b.ID) })
 	return refs, want
 }
 

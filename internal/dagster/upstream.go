@@ -40,8 +40,8 @@ type Upstream struct {
 	client *http.Client
 	log    zerolog.Logger
 	about  atomic.Pointer[about]
-	// graph is read and written by whoever put something into graphing.
-	graph    *graph
+	graph  atomic.Pointer[graph]
+	// graphing is full while somebody reads a new graph.
 	graphing chan struct{}
 }
 
@@ -185,18 +185,13 @@ func (u *Upstream) query(ctx context.Context, base *url.URL, document string, va
 	}
 	var answer struct {
 		Data   map[string]json.RawMessage `json:"data"`
-		Errors []struct {
-			Message string `json:"message"`
-		} `json:"errors"`
+		Errors []json.RawMessage          `json:"errors"`
 	}
 	if err := decode(body, &answer); err != nil {
 		return nil, err
 	}
-	if len(answer.Errors) > 0 {
-		return nil, unexpected("errors", answer.Errors[0].Message)
-	}
-	if answer.Data == nil {
-		return nil, unexpected("the answer", "no data")
+	if len(answer.Errors) > 0 || answer.Data == nil {
+		return nil, unexpected("the answer", "errors") // their text may hold more than a log should
 	}
 	return answer.Data, nil
 }

@@ -8,7 +8,7 @@ import (
 
 // TestedVersions are the versions of Dagster that AuthKit is tested with, oldest first.
 func TestedVersions() []string {
-	return []string{"1.10.0", "1.10.21", "1.11.16", "1.12.22", "1.13.29"}
+	return []string{"1.10.0", "1.10.21", "1.11.16", "1.12.22", "1.13.27"}
 }
 
 func newestTested() string {
