@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// firstData subscribes and returns the data of the first answer.
+func firstData(t *testing.T, c *client, document string) string {
+	t.Helper()
+	conn, _, err := c.socket("/graphql", nil, "graphql-ws")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := conn.Write(ctx, websocket.MessageText, []byte(startFrame(t, map[string]any{"query": document}))); err != nil {
+		t.Fatal(err)
+	}
+	for {
+		_, message, err := conn.Read(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var frame struct {
+			Type, ID string
+			Payload  struct{ Data json.RawMessage }
+		}
+		if err := json.Unmarshal(message, &frame); err != nil {
+			t.Fatalf("%v: %s", err, message)
+		}
+		if frame.Type == "data" || frame.Type == "error" {
+			return string(frame.Payload.Data)
+		}
+	}
+}
+
+// TestAnswersSayWhatOneMayDo asks for the same fields as different people, by HTTP and in a subscription.
+func TestAnswersSayWhatOneMayDo(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{})
+	vic, larry, ed := k.signIn("vic"), k.signIn("larry"), k.signIn("ed")
+	run := launchWait(t, larry, 0)
+
+	flags := `{ runOrError(runId: "` + run + `") { ...R } assetNodes { may: hasMaterializePermission hasWipePermission } canBulkTerminate }
+		fragment R on Run { hasDeletePermission again: hasDeletePermission ... { canTerminate } }`
+	want := map[*client]string{
+		vic:   `{"runOrError":{"hasDeletePermission":false,"again":false,"canTerminate":CAN},"assetNodes":[{"may":false,"hasWipePermission":false},{"may":false,"hasWipePermission":false}],"canBulkTerminate":false}`,
+		larry: `{"runOrError":{"hasDeletePermission":true,"again":true,"canTerminate":CAN},"assetNodes":[{"may":true,"hasWipePermission":false},{"may":true,"hasWipePermission":false}],"canBulkTerminate":true}`,
+		ed:    `{"runOrError":{"hasDeletePermission":true,"again":true,"canTerminate":CAN},"assetNodes":[{"may":true,"hasWipePermission":true},{"may":true,"hasWipePermission":true}],"canBulkTerminate":true}`,
+	}
+	k.eventually(90*time.Second, "the run has ended", func() bool { return k.runStatus(run) == "SUCCESS" })
+	for c, want := range want {
+		if got, want := data(t, c, flags), strings.ReplaceAll(want, "CAN", "false"); got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
+		}
+	}
+	subscription := `subscription { pipelineRunLogs(runId: "` + run + `") { ... on PipelineRunLogsSubscriptionSuccess { run { runId hasDeletePermission } hasMorePastEvents } } }`
+	for c, may := range map[*client]string{vic: "false", larry: "true"} {
+		want := `{"pipelineRunLogs":{"run":{"runId":"` + run + `","hasDeletePermission":` + may + `},"hasMorePastEvents":false}}`
+		if got := firstData(t, c, subscription); got != want {
+			t.Errorf("subscribed: got  %s\nwant %s", got, want)
+		}
+	}
+
+	k.cli("", "grant", "vic", "editor", "--location", "elsewhere")
+	if got, want := data(t, vic, flags), strings.ReplaceAll(want[vic], "CAN", "false"); got != want {
+		t.Errorf("with a grant elsewhere: got  %s\nwant %s", got, want)
+	}
+	k.cli("", "grant", "vic", "editor", "--location", "defs.py")
+	// Whether many runs at once may be terminated is asked for the whole deployment.
+	granted := strings.Replace(strings.ReplaceAll(want[ed], "CAN", "false"), `"canBulkTerminate":true`, `"canBulkTerminate":false`, 1)
+	if got := data(t, vic, flags); got != granted {
+		t.Errorf("with a grant here: got  %s\nwant %s", got, granted)
+	}
+	if got := firstData(t, vic, subscription); !strings.Contains(got, `"hasDeletePermission":true`) || strings.Contains(got, "authkit") {
+		t.Errorf("subscribed with a grant here: got %s", got)
+	}
+}
+
+// data is the data of an answer as it came.
+func data(t *testing.T, c *client, document string) string {
+	t.Helper()
+	body, err := json.Marshal(map[string]string{"query": document})
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, answer := c.do("POST", "/graphql", string(body), "Content-Type", "application/json")
+	var got struct{ Data json.RawMessage }
+	if err := json.Unmarshal([]byte(answer), &got); err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%d %v: %s", resp.StatusCode, err, answer)
+	}
+	return string(got.Data)
+}
+
+// TestReportOnly: what a role forbids is done and written down.
+func TestReportOnly(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{args: []string{"--report-only"}})
+	vic := k.signIn("vic")
+	vic.addPartition("tried")
+	if !k.hasPartition("tried") {
+		t.Error("report-only: a viewer's mutation was not run")
+	}
+	if got := data(t, vic, `{ canBulkTerminate }`); got != `{"canBulkTerminate":true}` {
+		t.Errorf("report-only greys buttons: %s", got)
+	}
+	if out := k.stdout.String(); !strings.Contains(out, `"status":"WOULD_DENY"`) || !strings.Contains(out, `"reason":"EDITOR_REQUIRED_FOR_MUTATIONS"`) {
+		t.Errorf("not in the audit trail:\n%s", out)
+	}
+	if !strings.Contains(k.stderr.String(), "report-only") {
+		t.Error("the start does not say so")
+	}
+	if _, health := k.anonymous().do("GET", "/auth/health", ""); !strings.Contains(health, `"report_only":true`) {
+		t.Errorf("health does not say so: %s", health)
+	}
+	anonymous := k.anonymous()
+	if resp, _ := anonymous.do("POST", "/graphql", `{"query":"mutation { reloadWorkspace { __typename } }"}`, "Content-Type", "application/json"); resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("nobody: got %d, want 401", resp.StatusCode)
+	}
+}
