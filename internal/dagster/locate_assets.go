@@ -25,9 +25,8 @@ const (
 	askGraph = `assets: assetNodes { assetKey { path } repository { location { name } } }`
 )
 
-// AssetLocations tells in which code locations an asset lives, none for an unknown one; what it tells is not to be changed. Dagster
-// is asked each time whether a
-// code location was loaded since all assets were read, and only then they are read anew.
+// AssetLocations tells in which code locations an asset lives, none for an unknown one; what it tells is not to be changed.
+// Dagster is asked each time whether a code location was loaded since all assets were read, and only then they are read anew.
 func (u *Upstream) AssetLocations(ctx context.Context, base *url.URL) (func(path []string) []string, error) {
 	g, err := u.assetGraph(ctx, base)
 	if err != nil {
