@@ -46,37 +46,42 @@ func (p program) changePassword() *cobra.Command {
 
 func (p program) changeRole() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "change-role NAME ROLE", Short: "Give a user another role", Args: nameAndRole,
-		Long:    "Gives a user another role: viewer, launcher, editor or admin. It holds from the user's next request on.",
-		Example: "  dagster-authkit change-role alice editor",
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		Use: "change-role NAME ROLE", Short: "Give a user another role", Args: exactly("NAME", "ROLE"),
+		Long: "Gives a user another role: viewer, launcher, editor, admin or one of the config file. It holds from the user's next\n" +
+			"request on.",
+		Example: "  dagster-authkit change-role alice editor\n  dagster-authkit change-role bob operator --config authkit.yaml",
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 			var names []string
 			if len(args) == 1 {
-				for _, role := range identity.Roles() {
-					names = append(names, string(role))
-				}
+				names = p.roleNames(cmd)
 			}
 			return names, cobra.ShellCompDirectiveNoFileComp
 		},
 	}
+	databaseFlag(cmd)
 	force := forceFlag(cmd)
-	p.changing(cmd, func(ctx context.Context, a *accounts.Service, user identity.User, args []string) (string, error) {
-		role, err := identity.ParseRole(args[1])
+	cmd.RunE = work(func(cmd *cobra.Command, args []string) error {
+		settings, err := p.shared(cmd)
 		if err != nil {
-			return "", err
+			return err
 		}
-		return fmt.Sprintf("%s is %s now", user.Name, role), a.ChangeRole(ctx, performer(), args[0], role, *force)
+		role, err := settings.roles.Parse(args[1])
+		if err != nil {
+			return usageError{err} // before the database is looked for
+		}
+		return p.openAccounts(cmd.Context(), settings, false, func(ctx context.Context, a *accounts.Service) error {
+			user, err := a.Get(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if err := a.ChangeRole(ctx, performer(), args[0], role, *force); err != nil {
+				return err
+			}
+			p.say("%s is %s now", user.Name, role)
+			return nil
+		})
 	})
 	return cmd
-}
-
-// nameAndRole finds a wrong role before the database is looked for.
-func nameAndRole(cmd *cobra.Command, args []string) error {
-	if err := exactly("NAME", "ROLE")(cmd, args); err != nil {
-		return err
-	}
-	_, err := identity.ParseRole(args[1])
-	return err
 }
 
 func (p program) disableUser() *cobra.Command {

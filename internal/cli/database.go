@@ -14,6 +14,7 @@ import (
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/store"
 )
 
@@ -25,39 +26,62 @@ func (p program) databaseCommands() []*cobra.Command {
 	}
 }
 
-// databaseFlag adds --db, and --db-path as the Python AuthKit calls it.
+// databaseFlag adds --db and --config, and --db-path as the Python AuthKit calls the first.
 func databaseFlag(cmd *cobra.Command) {
 	cmd.Flags().String("db", "", "the database: a path or URL (default $DAGSTER_AUTH_DATABASE_URL, $DAGSTER_AUTH_DB or ./dagster_auth.db)")
 	cmd.Flags().String("db-path", "", "")
 	// The one error is a flag that was not added, two lines above.
 	_ = cmd.Flags().MarkHidden("db-path")
+	cmd.Flags().String("config", "", "a YAML file with settings and custom roles (default $DAGSTER_AUTH_CONFIG)")
 }
 
-// databasePath reads the one setting that these commands share with the server.
-func (p program) databasePath(cmd *cobra.Command) (string, error) {
+// databaseVariable and adminVariable name settings that the commands share with the server.
+const (
+	databaseVariable = "DAGSTER_AUTH_DATABASE_URL"
+	adminVariable    = "DAGSTER_AUTH_ADMIN_USER"
+)
+
+// shared are the settings that a command shares with the server, and the roles that there are.
+type shared struct {
+	config.Config
+	roles *policy.Roles
+}
+
+// shared reads the custom roles, where the database is, and the settings of the variables named.
+func (p program) shared(cmd *cobra.Command, variables ...string) (shared, error) {
 	flags := config.Values{}
-	for _, name := range []string{"db-path", "db"} {
-		if flag := cmd.Flags().Lookup(name); flag.Changed {
-			flags["db"] = flag.Value.String()
+	for _, name := range []struct{ flag, setting string }{{"db-path", "db"}, {"db", "db"}, {"config", "config"}} {
+		if flag := cmd.Flags().Lookup(name.flag); flag.Changed {
+			flags[name.setting] = flag.Value.String()
 		}
 	}
-	path, err := config.Database(p.source(flags))
+	cfg, err := config.Shared(p.source(flags), append(variables, databaseVariable)...)
 	if err != nil {
-		return "", usageError{err}
+		return shared{}, settingsError{err}
 	}
-	return path, nil
+	roles, err := policy.NewRoles(cfg.Roles)
+	if err != nil {
+		return shared{}, settingsError{err}
+	}
+	return shared{cfg, roles}, nil
 }
 
 // withAccounts opens the database, hands over the rules for what is in it, and closes it. Only the commands that put the
 // first user there may make the file: a mistyped --db of the others must not leave an empty database behind.
-func (p program) withAccounts(cmd *cobra.Command, mayMake bool, do func(ctx context.Context, a *accounts.Service) error) (err error) {
-	path, err := p.databasePath(cmd)
+func (p program) withAccounts(cmd *cobra.Command, mayMake bool, do func(ctx context.Context, a *accounts.Service) error) error {
+	settings, err := p.shared(cmd)
 	if err != nil {
 		return err
 	}
+	return p.openAccounts(cmd.Context(), settings, mayMake, do)
+}
+
+// openAccounts is withAccounts for commands that have read the settings.
+func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool, do func(ctx context.Context, a *accounts.Service) error) (err error) {
+	path := settings.Database
 	_, missing := os.Stat(path)
 	log := zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
-	rows, err := store.Open(cmd.Context(), store.Options{URL: path, MustExist: !mayMake, Log: log})
+	rows, err := store.Open(ctx, store.Options{URL: path, MustExist: !mayMake, Log: log})
 	if err != nil {
 		return err
 	}
@@ -66,12 +90,12 @@ func (p program) withAccounts(cmd *cobra.Command, mayMake bool, do func(ctx cont
 		p.say("made %s", path)
 	}
 	service, err := accounts.New(accounts.Options{
-		Users: rows, Sessions: rows, Attempts: rows, Passwords: auth.NewPasswords(),
+		Users: rows, Sessions: rows, Attempts: rows, Passwords: auth.NewPasswords(), Roles: settings.roles,
 	})
 	if err != nil {
 		return err
 	}
-	return do(cmd.Context(), service)
+	return do(ctx, service)
 }
 
 // performer is who typed the command, for the audit trail. The number is looked up, as the variables that name a person,

@@ -30,7 +30,7 @@ func (p program) grant() *cobra.Command {
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		var names []string
 		if len(args) == 0 && cmd.Flags().Changed("group") || len(args) == 1 && !cmd.Flags().Changed("group") {
-			names = roleNames()
+			names = p.roleNames(cmd)
 		}
 		return names, cobra.ShellCompDirectiveNoFileComp
 	}
@@ -53,13 +53,13 @@ func (p program) grant() *cobra.Command {
 
 func grantDone(given identity.HeldGrant, old identity.Role) string {
 	is := fmt.Sprintf("%s is %s in %s", holderName(given.Holder), given.Role, given.Location)
-	switch {
-	case old == "":
-		return is + " now"
-	case old == given.Role:
+	if old == given.Role {
 		return is + " already: nothing was changed"
 	}
-	return is + " now, no longer " + string(old)
+	if old != "" {
+		return is + " now, no longer " + string(old)
+	}
+	return is + " now"
 }
 
 func holderName(holder identity.Holder) string {
@@ -180,12 +180,4 @@ func grantee(cmd *cobra.Command, group string, args []string, others ...string) 
 		return accounts.Grantee{}, nil, errors.New("the name is empty: see list-users")
 	}
 	return accounts.Grantee{User: args[0]}, args[1:], nil
-}
-
-func roleNames() []string {
-	var names []string
-	for _, role := range identity.Roles() {
-		names = append(names, string(role))
-	}
-	return names
 }

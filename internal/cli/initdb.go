@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"dagster-authkit/internal/accounts"
-	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 )
 
@@ -37,23 +36,24 @@ func (p program) initDB() *cobra.Command {
 }
 
 func (p program) initialise(cmd *cobra.Command, withAdmin bool, password *passwordFlags) error {
-	path, err := p.databasePath(cmd)
+	var variables []string
+	if withAdmin {
+		variables = []string{adminVariable}
+	}
+	settings, err := p.shared(cmd, variables...)
 	if err != nil {
 		return err
 	}
-	return p.withAccounts(cmd, true, func(ctx context.Context, a *accounts.Service) error {
+	return p.openAccounts(cmd.Context(), settings, true, func(ctx context.Context, a *accounts.Service) error {
 		users, err := a.List(ctx)
 		if err != nil {
 			return err
 		}
 		if !withAdmin {
-			p.say("%s is ready, %s", path, whoIsThere(len(users)))
+			p.say("%s is ready, %s", settings.Database, whoIsThere(len(users)))
 			return nil
 		}
-		name, err := config.AdminUser(p.source(nil))
-		if err != nil {
-			return err
-		}
+		name := settings.AdminUser
 		_, err = a.Get(ctx, name)
 		switch {
 		case err == nil:

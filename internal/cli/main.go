@@ -82,9 +82,12 @@ func (p program) runCommand(root *cobra.Command, args []string) int {
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	var failed workError
+	var settings settingsError
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.As(err, &settings):
+		return p.badSettings(settings.error)
 	case errors.As(err, &failed):
 		p.complain(failed.error)
 		return exitFailure
@@ -101,12 +104,16 @@ func (e workError) Unwrap() error { return e.error }
 // usageError is bad usage that only the command itself can see.
 type usageError struct{ error }
 
+// settingsError joins what is wrong with the settings.
+type settingsError struct{ error }
+
 // work turns what a command does into cobra's form, and marks its errors.
 func work(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		err := do(cmd, args)
 		var usage usageError
-		if err == nil || errors.As(err, &usage) {
+		var settings settingsError
+		if err == nil || errors.As(err, &usage) || errors.As(err, &settings) {
 			return err
 		}
 		return workError{err}
@@ -116,6 +123,14 @@ func work(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command,
 // usage says what is wrong with the command line and where its right form stands.
 func (p program) usage(err error, command string) int {
 	p.complain(fmt.Errorf("%w; see %s --help", err, command))
+	return exitUsage
+}
+
+// badSettings writes each problem as a line of its own.
+func (p program) badSettings(err error) int {
+	for problem := range strings.SplitSeq(err.Error(), "\n") {
+		p.say("%s: %s", programName, problem)
+	}
 	return exitUsage
 }
 

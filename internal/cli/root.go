@@ -31,7 +31,7 @@ func (p program) root() *cobra.Command {
 		}
 	}
 	root.AddCommand(p.databaseCommands()...)
-	root.AddCommand(p.listPermissions(), p.showVersion())
+	root.AddCommand(p.listPermissions(), p.checkConfig(), p.showVersion())
 	for _, cmd := range root.Commands() {
 		if cmd.ValidArgsFunction == nil {
 			// No argument of ours is a file, which the shell would offer otherwise.
@@ -124,6 +124,7 @@ Examples:
   dagster-authkit -f pipeline.py -h 0.0.0.0 -p 3000
   dagster-authkit -w workspace.yaml -l /dagster
   dagster-authkit --upstream https://dagster.internal:3000
+  dagster-authkit --config authkit.yaml -f pipeline.py
 
 Every flag that is not listed here is dagster-webserver's and goes to it as it is (see dagster-webserver --help);
 all that stands after -- does too.
@@ -146,7 +147,7 @@ func (p program) serverHelp(root *cobra.Command) {
 			fmt.Fprintf(&b, "  %-18s %s\n", cmd.Name(), cmd.Short)
 		}
 	}
-	b.WriteString("\nEnvironment (a flag is before a variable; * also as a file that NAME_FILE names):\n")
+	b.WriteString("\nEnvironment (a flag is before a variable, and that before the config file; * also as a file that NAME_FILE names):\n")
 	for _, s := range config.Settings() {
 		if s.Flag == "" {
 			paragraph(&b, strings.Join(variables(s), ", "), s.Meaning+withDefault(s))

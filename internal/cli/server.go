@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 
 	"dagster-authkit/internal/app"
@@ -26,10 +25,7 @@ func (p program) runServer(args []string, asWebserver bool) int {
 	source.ChildArgs = given.child
 	cfg, warnings, err := config.Load(source)
 	if err != nil {
-		for problem := range strings.SplitSeq(err.Error(), "\n") {
-			p.say("%s: %s", programName, problem)
-		}
-		return exitUsage
+		return p.badSettings(err)
 	}
 	ctx, atOnce, release := stopSignals()
 	defer release()

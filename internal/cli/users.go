@@ -10,6 +10,7 @@ import (
 
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/policy"
 )
 
 func (p program) addUser() *cobra.Command {
@@ -20,16 +21,21 @@ func (p program) addUser() *cobra.Command {
 			"A database that is not there yet is made.",
 		Example: "  dagster-authkit add-user alice --admin\n" +
 			"  dagster-authkit add-user bob --role launcher --email bob@example.com --generate-password\n" +
-			"  printf %s \"$PASSWORD\" | dagster-authkit add-user carol --editor --password-stdin",
+			"  printf %s \"$PASSWORD\" | dagster-authkit add-user carol --editor --password-stdin\n" +
+			"  dagster-authkit add-user olga --role operator --config authkit.yaml",
 	}
 	databaseFlag(cmd)
-	role := addRoleFlags(cmd)
+	role := p.addRoleFlags(cmd)
 	cmd.Flags().StringVar(&user.Email, "email", "", "email address")
 	cmd.Flags().StringVar(&user.FullName, "full-name", "", "full name")
 	password := addPasswordFlags(cmd)
-	cmd.RunE = work(func(cmd *cobra.Command, args []string) (err error) {
+	cmd.RunE = work(func(cmd *cobra.Command, args []string) error {
 		user.Name = args[0]
-		if user.Role, err = role(); err != nil {
+		settings, err := p.shared(cmd)
+		if err != nil {
+			return err
+		}
+		if user.Role, err = role(settings.roles); err != nil {
 			return err
 		}
 		if err := password.check(); err != nil {
@@ -38,7 +44,7 @@ func (p program) addUser() *cobra.Command {
 		if err := identity.CheckName(user.Name); err != nil {
 			return err
 		}
-		return p.withAccounts(cmd, true, func(ctx context.Context, a *accounts.Service) error {
+		return p.openAccounts(cmd.Context(), settings, true, func(ctx context.Context, a *accounts.Service) error {
 			return p.add(ctx, a, user, password)
 		})
 	})
@@ -72,30 +78,31 @@ func (p program) reveal(password string, made bool) error {
 	return nil
 }
 
-// addRoleFlags adds --role and a flag for each role, and returns what they say.
-func addRoleFlags(cmd *cobra.Command) func() (identity.Role, error) {
-	named := cmd.Flags().String("role", "", "viewer, launcher, editor or admin (default viewer)")
-	var names []string
+// addRoleFlags adds --role and a flag for each built-in role, and returns what they say.
+func (p program) addRoleFlags(cmd *cobra.Command) func(*policy.Roles) (identity.Role, error) {
+	named := cmd.Flags().String("role", "", "viewer, launcher, editor, admin or one of the config file (default viewer)")
 	for _, role := range identity.Roles() {
-		names = append(names, string(role))
 		cmd.Flags().Bool(string(role), false, "the same as --role "+string(role))
 	}
-	complete(cmd, "role", names...)
-	return func() (identity.Role, error) {
+	// The one error is a flag that does not exist, which the tests of completion would show.
+	_ = cmd.RegisterFlagCompletionFunc("role", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return p.roleNames(cmd), cobra.ShellCompDirectiveNoFileComp
+	})
+	return func(roles *policy.Roles) (identity.Role, error) {
 		chosen := []string{}
 		if cmd.Flags().Changed("role") {
 			chosen = append(chosen, *named)
 		}
-		for _, name := range names {
-			if on, err := cmd.Flags().GetBool(name); err == nil && on {
-				chosen = append(chosen, name)
+		for _, role := range identity.Roles() {
+			if on, err := cmd.Flags().GetBool(string(role)); err == nil && on {
+				chosen = append(chosen, string(role))
 			}
 		}
 		switch len(chosen) {
 		case 0:
 			return identity.Viewer, nil
 		case 1:
-			role, err := identity.ParseRole(chosen[0])
+			role, err := roles.Parse(chosen[0])
 			if err != nil {
 				return "", usageError{err}
 			}
@@ -103,6 +110,19 @@ func addRoleFlags(cmd *cobra.Command) func() (identity.Role, error) {
 		}
 		return "", usageError{errors.New("give only one role")}
 	}
+}
+
+// roleNames are the roles for the shell's completion: the built-in ones alone when the config file can't be read.
+func (p program) roleNames(cmd *cobra.Command) []string {
+	known := identity.Roles()
+	if settings, err := p.shared(cmd); err == nil {
+		known = settings.roles.Names()
+	}
+	names := make([]string, len(known))
+	for i, role := range known {
+		names[i] = string(role)
+	}
+	return names
 }
 
 // userRow is one user in list-users --output json. Programs read it: names and order stay.

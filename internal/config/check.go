@@ -11,8 +11,8 @@ func (c Config) check(in *input) []error {
 	var problems []error
 	fail := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
 	if c.Backend == BackendDummy && c.Host != "" && !c.LoopbackOnly() && !c.AllowInsecureDummy {
-		fail("DAGSTER_AUTH_BACKEND: the dummy backend's passwords are public, so it serves on loopback addresses only, "+
-			"not on %s: use --host 127.0.0.1, another backend, or --allow-insecure-dummy", c.Host)
+		fail("%s: the dummy backend's passwords are public, so it serves on loopback addresses only, "+
+			"not on %s: use --host 127.0.0.1, another backend, or --allow-insecure-dummy", in.givenOr("DAGSTER_AUTH_BACKEND"), c.Host)
 	}
 	for _, base := range []struct {
 		env string
@@ -40,7 +40,7 @@ func (c Config) check(in *input) []error {
 			fail("%s: no dagster-webserver is started, so there is nothing to pass %q to: leave it out", from, c.ChildArgs[0])
 		}
 	} else if c.Port != 0 && c.Port == c.ChildPort {
-		fail("%s: %d is AuthKit's own port: choose another", in.given["DAGSTER_AUTH_CHILD_PORT"], c.ChildPort)
+		fail("%s: %d is AuthKit's own port: choose another", in.givenOr("DAGSTER_AUTH_CHILD_PORT"), c.ChildPort)
 	}
 	return problems
 }

@@ -1,6 +1,6 @@
 // Package config reads AuthKit's settings, checks all of them at once, and hands them over as one Config that nobody
-// changes afterwards. Defaults give way to the environment, and the environment to flags. It is called by cli, once per
-// start; checking opens, makes and changes nothing but for reading the files that *_FILE variables name.
+// changes afterwards. Defaults give way to the config file, that to the environment, and the environment to flags. It is called
+// by cli, once per start; checking makes and changes nothing, and reads only the config file and those of *_FILE variables.
 package config
 
 import (
@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -35,6 +36,9 @@ const (
 
 // Config is every setting, valid and complete.
 type Config struct {
+	// File is the config file's path; empty: there is none.
+	File string
+
 	// Host and Port are where AuthKit listens. Port 0 is any free one.
 	Host string
 	Port int
@@ -127,39 +131,70 @@ type Source struct {
 // Warning is a setting that does nothing, or not what one may think. It is for people: one line, what to do included.
 type Warning string
 
+// Value is one setting as it was found.
+type Value struct {
+	// Name is the setting's in a config file, or its variable when it has none there.
+	Name string `json:"name"`
+	// Text is as it was written, or [hidden].
+	Text string `json:"value"`
+	// From is "default", the config file's path and line, a variable or a flag.
+	From string `json:"from"`
+}
+
+func newValue(s Setting, text, from string) Value {
+	value := Value{Name: s.Key(), Text: text, From: from}
+	if value.Name == "" {
+		value.Name = s.Env
+	}
+	if s.isSecret(text) {
+		value.Text = hidden
+	}
+	return value
+}
+
 // Load reads and checks all settings. The error joins every problem, one line each, so that nobody has to start five
 // times to find five mistakes.
 func Load(src Source) (Config, []Warning, error) {
+	cfg, _, warnings, err := Inspect(src)
+	return cfg, warnings, err
+}
+
+// Inspect is Load, and tells where each value came from. The custom roles come last, each with its permissions.
+func Inspect(src Source) (Config, []Value, []Warning, error) {
 	in := newInput(src)
 	cfg := Config{ChildArgs: src.ChildArgs, Executable: src.Executable}
 	var problems []error
+	if err := in.openFile(); err != nil {
+		problems = append(problems, err)
+	}
 	for _, s := range settings() {
 		if err := in.apply(s, &cfg); err != nil {
 			problems = append(problems, err)
 		}
 	}
+	cfg.Roles = in.file.customRoles()
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {
-		return Config{}, nil, err
+		return Config{}, nil, nil, err
 	}
 	cfg.caution(in)
-	return withoutPaths(cfg), in.warnings, nil
+	return withoutPaths(cfg), append(in.values, in.file.roleValues()...), in.warnings, nil
 }
 
-// Database reads only where the database is: the commands that look after users must work whatever else is wrong with
-// the server's settings.
-func Database(src Source) (string, error) {
+// Shared reads what commands need: the custom roles, and of the settings only those of the variables named, as users must be
+// looked after whatever else is wrong with the server's settings. A config file with mistakes is refused whole.
+func Shared(src Source, variables ...string) (Config, error) {
+	in := newInput(src)
 	var cfg Config
-	err := newInput(src).apply(databaseSetting(), &cfg)
-	return cfg.Database, err
-}
-
-// AdminUser reads only the name of the first admin, for the command that makes one without a server.
-func AdminUser(src Source) (string, error) {
-	var cfg Config
-	err := newInput(src).apply(adminSetting(), &cfg)
-	return cfg.AdminUser, err
+	problems := []error{in.openFile()}
+	for _, s := range settings() {
+		if slices.Contains(variables, s.Env) {
+			problems = append(problems, in.apply(s, &cfg))
+		}
+	}
+	cfg.Roles = in.file.customRoles()
+	return cfg, errors.Join(problems...)
 }
 
 // withoutPaths leaves scheme and host of the two URLs, whose paths were found to be the path prefix or nothing.

@@ -15,10 +15,12 @@ const largestSecretFile = 64 << 10
 // serviceLink is what Kubernetes puts into NAME_PORT of every container when there is a service called NAME.
 var serviceLink = regexp.MustCompile(`^(tcp|udp|sctp)://`)
 
-// input finds settings in flags and environment, and remembers which were given.
+// input finds settings in flags, environment and config file, and remembers which were given.
 type input struct {
 	flags    Values
 	env      map[string]string
+	file     *file             // nil: there is none
+	values   []Value           // what was read, in the order in which it was asked for
 	given    map[string]string // by Setting.Env: where the value came from
 	bad      map[string]bool   // by Setting.Env: it was given and is no good
 	warnings []Warning
@@ -41,19 +43,35 @@ func newInput(src Source) *input {
 	return in
 }
 
+// openFile opens the config file that was named, if one was, before anything else is looked for.
+func (in *input) openFile() error {
+	path, from, _, err := in.find(fileSetting().Setting)
+	if err != nil || from == "" {
+		return err
+	}
+	if in.file, err = openFile(path); err != nil {
+		if _, named := strings.CutPrefix(err.Error(), path+":"); named {
+			return err
+		}
+		return fmt.Errorf("%s: %w", from, err)
+	}
+	return errors.Join(in.file.problems...)
+}
+
 // apply puts the setting's value, or its default, into the Config.
 func (in *input) apply(s setting, cfg *Config) error {
-	text, from, err := in.find(s.Setting)
+	text, from, origin, err := in.find(s.Setting)
 	if err != nil {
 		return err
 	}
-	if from == "" {
-		if s.Default == "" {
-			return nil
-		}
-		text, from = s.Default, "default of "+s.Env
-	} else {
+	if from != "" {
 		in.given[s.Env] = from
+	} else {
+		text, from, origin = s.Default, "default of "+s.Env, "default"
+	}
+	in.values = append(in.values, newValue(s.Setting, text, origin))
+	if text == "" && origin == "default" {
+		return nil
 	}
 	if err := s.read(cfg, text); err != nil {
 		in.bad[s.Env] = true
@@ -62,11 +80,23 @@ func (in *input) apply(s setting, cfg *Config) error {
 	return nil
 }
 
-// find gives the text and where it stands; from is empty when the setting was not given.
-func (in *input) find(s Setting) (text, from string, err error) {
+// find gives the text, the name by which it was given, and where it stands; from is empty when the setting was not given.
+func (in *input) find(s Setting) (text, from, origin string, err error) {
 	if text, ok := in.flags[s.Flag]; ok && s.Flag != "" {
-		return text, "--" + s.Flag, nil
+		return text, "--" + s.Flag, "--" + s.Flag, nil
 	}
+	if text, from, err = in.fromEnvironment(s); from != "" || err != nil {
+		return text, from, from, err
+	}
+	text, line, err := in.file.find(s)
+	if line == 0 || err != nil {
+		return "", "", "", err
+	}
+	origin = fmt.Sprintf("%s:%d", in.file.path, line)
+	return text, origin + ": " + s.Key(), origin, nil
+}
+
+func (in *input) fromEnvironment(s Setting) (text, from string, err error) {
 	if s.Secret {
 		if text, from, err = in.fromFile(s.Env); from != "" || err != nil {
 			return text, from, err

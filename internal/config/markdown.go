@@ -5,14 +5,15 @@ import "strings"
 // Markdown is the table of all settings for the README.
 func Markdown() string {
 	var b strings.Builder
-	b.WriteString("| variable | flag | default | meaning |\n| --- | --- | --- | --- |\n")
+	b.WriteString("| variable | flag | in the config file | default | meaning |\n| --- | --- | --- | --- | --- |\n")
 	for _, s := range Settings() {
 		names := "`" + strings.Join(append([]string{s.Env}, s.Others...), "`, else `") + "`"
 		if s.Secret {
 			names += " (or `_FILE`)"
 		}
-		b.WriteString("| " + names + " | " + flagCell(s) + " | " + codeCell(s.Default) + " | " + strings.ReplaceAll(s.Meaning, "|", `\|`) + " |\n")
+		b.WriteString("| " + names + " | " + flagCell(s) + " | " + codeCell(s.Key()) + " | " + codeCell(s.Default) + " | " + strings.ReplaceAll(s.Meaning, "|", `\|`) + " |\n")
 	}
+	b.WriteString("|  |  | `" + rolesKey + "` |  | Roles beside the built-in ones, each with a name and permissions. |\n")
 	return b.String()
 }
 

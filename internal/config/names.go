@@ -52,8 +52,6 @@ func (in *input) foreignNames() []error {
 func (in *input) foreignName(name string, known []string) error {
 	rest := strings.TrimPrefix(name, ownPrefix)
 	switch {
-	case name == "DAGSTER_AUTH_CONFIG":
-		return fmt.Errorf("%s: configuration files are not built yet: set variables instead", name)
 	case name == "DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE":
 		return in.fixedRole(name, "admin", "mutations that the table does not know")
 	case name == "DAGSTER_AUTH_REST_WRITE_ROLE":

@@ -8,6 +8,8 @@ type Setting struct {
 	// Flag is the long flag without dashes and Short its letter, both empty for settings that only the environment has.
 	Flag  string
 	Short string
+	// List settings may be a list in the config file; elsewhere they are words separated by commas.
+	List bool
 	// Switch marks flags that stand alone; all others take a value.
 	Switch bool
 	// Secret settings are also read from the file that Env with _FILE after it names.
@@ -37,7 +39,7 @@ func Settings() []Setting {
 
 func settings() []setting {
 	var all []setting
-	for _, group := range [][]setting{listenSettings(), userSettings(), accessSettings(), sessionSettings(), limitSettings(), logSettings(), childSettings()} {
+	for _, group := range [][]setting{{fileSetting()}, listenSettings(), userSettings(), accessSettings(), sessionSettings(), limitSettings(), logSettings(), childSettings()} {
 		all = append(all, group...)
 	}
 	return all

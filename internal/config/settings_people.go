@@ -8,6 +8,22 @@ import (
 
 // The settings about where AuthKit stands, who signs in, and for how long.
 
+// configVariable names the file that other settings may be in, and databaseVariable the database.
+const (
+	configVariable   = "DAGSTER_AUTH_CONFIG"
+	databaseVariable = "DAGSTER_AUTH_DATABASE_URL"
+)
+
+func fileSetting() setting {
+	return setting{
+		Setting{
+			Env: configVariable, Flag: "config",
+			Meaning: "A YAML file with settings and custom roles; variables and flags are before it.",
+		},
+		func(c *Config, text string) error { c.File = text; return nil },
+	}
+}
+
 func listenSettings() []setting {
 	return []setting{
 		{
@@ -40,7 +56,7 @@ func listenSettings() []setting {
 		},
 		{
 			Setting{
-				Env:     "DAGSTER_AUTH_TRUSTED_PROXIES",
+				Env: "DAGSTER_AUTH_TRUSTED_PROXIES", List: true,
 				Meaning: "Addresses or networks (10.0.0.0/8, ...) of the proxies in front, whose X-Forwarded-* headers are believed.",
 			},
 			func(c *Config, text string) error { return into(&c.TrustedProxies)(parsePrefixes(text)) },
@@ -89,7 +105,7 @@ func adminSetting() setting {
 func databaseSetting() setting {
 	return setting{
 		Setting{
-			Env: "DAGSTER_AUTH_DATABASE_URL", Others: []string{"DAGSTER_AUTH_DB"}, Flag: "db", Secret: true, Default: "./dagster_auth.db",
+			Env: databaseVariable, Others: []string{"DAGSTER_AUTH_DB"}, Flag: "db", Secret: true, Default: "./dagster_auth.db",
 			Meaning: "The database: the path of a SQLite file, or a URL (sqlite:///dagster_auth.db).",
 		},
 		func(c *Config, text string) error { return into(&c.Database)(parseDatabase(text)) },

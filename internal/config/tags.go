@@ -40,7 +40,7 @@ func accessSettings() []setting {
 		},
 		{
 			Setting{
-				Env: "DAGSTER_AUTH_PROTECTED_TAGS", Default: protectedTags,
+				Env: "DAGSTER_AUTH_PROTECTED_TAGS", List: true, Default: protectedTags,
 				Meaning: "Keys of run tags that reach the infrastructure, separated by commas; * is any characters.",
 			},
 			func(c *Config, text string) error { return into(&c.ProtectedTags)(parsePatterns(text)) },
