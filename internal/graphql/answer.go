@@ -2,6 +2,7 @@ package graphql
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,9 @@ var (
 	errAnswerSyntax = errors.New("the answer is not valid JSON")
 	errAnswerShape  = errors.New("the answer is not what the document asks for")
 )
+
+// denied is what true becomes.
+var denied = []byte("false")
 
 // expectation is what may come next between two tokens.
 type expectation int
@@ -202,9 +206,12 @@ func (w *answerWriter) readToken(i int) (int, error) {
 		w.expect = expectValue
 		return i + 1, nil
 	case ',':
+		if end := w.skim(i); end > i {
+			return end, nil
+		}
 		return i + 1, w.comma(i)
 	case '{', '[':
-		return i + 1, w.open(i, c == '{')
+		return w.open(i, c == '{')
 	case '}', ']':
 		return i + 1, w.close(i+1, c == '}')
 	default:
@@ -230,6 +237,17 @@ func (w *answerWriter) quote(i int) error {
 	w.token = stringToken
 	_, err := w.value(i)
 	return err
+}
+
+// skim passes over what follows an earlier member, where nothing is in the way.
+func (w *answerWriter) skim(i int) int {
+	if w.expect != expectCommaOrEnd || w.undecided {
+		return i
+	}
+	if top := w.top(); top.node != nil && top.kept {
+		return top.node.skim(w.in, i)
+	}
+	return i
 }
 
 func (w *answerWriter) comma(i int) error {
@@ -273,23 +291,28 @@ func (w *answerWriter) value(i int) (*entry, error) {
 	return e, nil
 }
 
-func (w *answerWriter) open(i int, object bool) error {
+func (w *answerWriter) open(i int, object bool) (int, error) {
 	if len(w.stack) == 0 && !object {
-		return errAnswerShape
+		return i, errAnswerShape
 	}
 	e, err := w.value(i)
 	if err != nil {
-		return err
+		return i, err
+	}
+	if e == nil {
+		if end := skimContainer(w.in, i); end > 0 {
+			return end, w.end(end)
+		}
 	}
 	if len(w.stack) == maxAnswerDepth {
-		return fmt.Errorf("the answer is nested more than %d levels deep", maxAnswerDepth)
+		return i, fmt.Errorf("the answer is nested more than %d levels deep", maxAnswerDepth)
 	}
 	w.push(object, e)
 	w.expect = expectElementOrEnd
 	if object {
 		w.expect = expectKeyOrEnd
 	}
-	return nil
+	return i + 1, nil
 }
 
 // push uses again what an earlier container of the same depth had for its place.
@@ -363,25 +386,17 @@ func (w *answerWriter) readString(i int) (int, error) {
 	return i, nil
 }
 
+// skipString returns where the string ends, or where what was read does.
 func (w *answerWriter) skipString(i int) (int, bool) {
-	in := w.in
-	if w.escaped && i < len(in) {
+	if w.escaped {
 		i, w.escaped = i+1, false
 	}
-	for i < len(in) {
-		switch in[i] {
-		case '"':
-			return i + 1, true
-		case '\\':
-			if i+1 == len(in) {
-				w.escaped = true
-				return i + 1, false
-			}
-			i++
-		}
-		i++
+	end, escaped := stringEnd(w.in, i)
+	if end < 0 {
+		w.escaped = escaped
+		return len(w.in), false
 	}
-	return i, false
+	return end, true
 }
 
 // readLiteral reads a number, true, false or null. What it is shows only where it matters.
@@ -398,14 +413,6 @@ func (w *answerWriter) readLiteral(i int) (int, error) {
 	}
 	return i, w.end(i)
 }
-
-// literalByte are the bytes of numbers, true, false and null, and of Python's NaN and Infinity.
-var literalByte = func() (table [256]bool) {
-	for c := range table {
-		table[c] = '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || c == '+' || c == '-' || c == '.'
-	}
-	return table
-}()
 
 // key looks up the key before i, which is the end of what is undecided.
 func (w *answerWriter) key(i int) error {
@@ -431,19 +438,17 @@ func (w *answerWriter) key(i int) error {
 // lookup takes a key as JSON text.
 func (n *node) lookup(text []byte) (*entry, error) {
 	key := text[1 : len(text)-1]
-	for _, c := range key {
-		if c != '\\' {
-			continue
-		}
+	if bytes.IndexByte(key, '\\') >= 0 {
 		plain, ok := jsonString(text)
 		if !ok {
 			return nil, errAnswerSyntax
 		}
 		key = []byte(plain)
-		break
 	}
-	if e := n.entries[string(key)]; e != nil {
-		return e, nil
+	if n.lengths&lengthBit(len(key)) != 0 {
+		if e := n.entries[string(key)]; e != nil {
+			return e, nil
+		}
 	}
 	return n.rest, nil
 }
@@ -468,18 +473,18 @@ func (w *answerWriter) taken(e *entry, i int) error {
 		w.replace(i, list)
 		return nil
 	case entryBoolean, entryFlag:
-		return w.boolean(e, i, string(value))
+		return w.boolean(e, i, value)
 	case entryInside, entryRaw:
 	}
 	return errAnswerShape // never: these are not taken whole
 }
 
-func (w *answerWriter) boolean(e *entry, i int, value string) error {
-	switch value {
+func (w *answerWriter) boolean(e *entry, i int, value []byte) error {
+	switch string(value) {
 	case "false", "null":
 	case "true":
 		if !w.ask(e.rule.Permission).allowed {
-			w.replace(i, []byte("false"))
+			w.replace(i, denied)
 			return nil
 		}
 	default:
@@ -507,16 +512,4 @@ func (w *answerWriter) ask(permission string) verdict {
 	}
 	w.verdicts[string(w.question)] = v
 	return v
-}
-
-// appendMember adds to an object that is not closed.
-func appendMember(object []byte, key string, value []byte) []byte {
-	if len(object) == 0 {
-		object = append(object, '{')
-	} else {
-		object = append(object, ',')
-	}
-	object = append(object, encodeJSON(key)...)
-	object = append(object, ':')
-	return append(object, value...)
 }

@@ -39,12 +39,24 @@ func readMembers(raw []byte) ([]member, error) {
 func writeMembers(all []member) []byte {
 	var object []byte
 	for _, m := range all {
-		object = appendMember(object, m.key, m.value)
+		object = appendMember(object, encodeJSON(m.key), m.value)
 	}
 	if object == nil {
 		return []byte("{}")
 	}
 	return append(object, '}')
+}
+
+// appendMember adds to an object that is not closed. The key is JSON text.
+func appendMember(object, key, value []byte) []byte {
+	if len(object) == 0 {
+		object = append(object, '{')
+	} else {
+		object = append(object, ',')
+	}
+	object = append(object, key...)
+	object = append(object, ':')
+	return append(object, value...)
 }
 
 // readElements is nil for null, which stands for a list that Dagster could not make.
@@ -97,23 +109,25 @@ func (w *answerWriter) permission(e *entry, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	name, denied := "", false
+	name, named, already := "", e.rule.Unnamed, false
 	kept := make([]member, 0, len(all))
 	for _, m := range all {
 		switch e.elements[m.key] {
 		case permissionName:
-			_ = json.Unmarshal(m.value, &name) // no string is no name
+			if text, ok := jsonString(m.value); ok {
+				name, named = text, true
+			}
 		case permissionValue:
-			denied = denied || string(m.value) == "false"
+			already = already || string(m.value) == "false"
 		}
 		if _, ours := w.added[m.key]; !ours {
 			kept = append(kept, m)
 		}
 	}
-	if name == "" && !e.rule.Unnamed {
+	if !named {
 		return nil, errAnswerShape
 	}
-	if v := w.ask(name); !v.allowed && !denied {
+	if v := w.ask(name); !v.allowed && !already {
 		return w.deny(e, kept, v.reason)
 	}
 	return writeMembers(kept), nil
@@ -127,7 +141,7 @@ func (w *answerWriter) deny(e *entry, all []member, reason string) ([]byte, erro
 				return nil, errAnswerShape
 			}
 			if !isNull(m.value) {
-				all[i].value = json.RawMessage("false")
+				all[i].value = denied
 			}
 		case permissionReason:
 			if isNull(m.value) && reason != "" {

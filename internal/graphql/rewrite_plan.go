@@ -19,8 +19,8 @@ type entry struct {
 	node *node
 	// elements are the keys of the objects of a list of permissions, and the fields that they stand for.
 	elements map[string]string
-	// place is the field of the rule's place that the value is.
-	place string
+	// place is the field of the rule's place that the value is, as JSON text.
+	place []byte
 }
 
 type entryKind int
@@ -41,10 +41,19 @@ func (k entryKind) whole() bool { return k != entryInside && k != entryRaw }
 // node is what is known of an object of an answer: its keys that something is done with.
 type node struct {
 	entries map[string]*entry
+	lengths uint64 // of the keys, a bit each
 	// rest is for all other keys.
 	rest *entry
 	// drops says that keys may go.
 	drops bool
+}
+
+func newNode() *node { return &node{entries: map[string]*entry{}} }
+
+func (n *node) add(key string, e *entry) {
+	n.entries[key] = e
+	n.lengths |= lengthBit(len(key))
+	n.drops = n.drops || e.kind == entryPlace || e.kind == entryErrors
 }
 
 // planner puts the fragments of the document in place. As the types of objects are not in the answer, a key stands for
@@ -63,10 +72,10 @@ func newPlan(document *ast.QueryDocument, add *addition) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	answer := &node{entries: map[string]*entry{"data": {node: data}}}
+	answer := newNode()
+	answer.add("data", &entry{node: data})
 	if len(add.added) > 0 {
-		answer.entries["errors"] = &entry{kind: entryErrors}
-		answer.drops = true
+		answer.add("errors", &entry{kind: entryErrors})
 	}
 	return &entry{node: answer}, nil
 }
@@ -81,15 +90,14 @@ func (p *planner) node(sets []ast.SelectionSet) (*node, error) {
 			return nil, err
 		}
 	}
-	n := &node{entries: map[string]*entry{}}
+	n := newNode()
 	for key, same := range fields {
 		made, err := p.entry(key, same)
 		if err != nil {
 			return nil, err
 		}
 		if made != nil {
-			n.entries[key] = made
-			n.drops = n.drops || made.kind == entryPlace
+			n.add(key, made)
 		}
 	}
 	return n, nil
@@ -121,7 +129,7 @@ func (p *planner) collect(set ast.SelectionSet, into members, seen map[string]bo
 
 func (p *planner) entry(key string, fields []*ast.Field) (*entry, error) {
 	if added, ok := p.added[key]; ok {
-		return &entry{kind: entryPlace, place: added.name}, nil
+		return &entry{kind: entryPlace, place: encodeJSON(added.name)}, nil
 	}
 	rule, reaches := p.facts[fields[0]].rule, false
 	for _, f := range fields {
@@ -144,10 +152,10 @@ func (p *planner) entry(key string, fields []*ast.Field) (*entry, error) {
 func (p *planner) ruled(rule *Rule, fields []*ast.Field) (*entry, error) {
 	switch {
 	case rule.Flags != nil:
-		raw := &entry{kind: entryRaw, rule: rule, node: &node{entries: map[string]*entry{}}}
+		raw := &entry{kind: entryRaw, rule: rule, node: newNode()}
 		raw.node.rest = raw
 		for key, permission := range rule.Flags {
-			raw.node.entries[key] = &entry{kind: entryFlag, rule: &Rule{Permission: permission}, node: raw.node}
+			raw.node.add(key, &entry{kind: entryFlag, rule: &Rule{Permission: permission}, node: raw.node})
 		}
 		return raw, nil
 	case rule.lists():
