@@ -11,10 +11,11 @@ import (
 )
 
 // creatorTags say who or what launched a run, or reported an event. Dagster's daemon sets them; its UI believes whoever
-// did, and shows the first that it finds in the place of the person.
+// did, and shows them in the place of the person: of several the first, and it sorts them, so that dagster/... comes
+// before user. The newest runs page takes a run that was retried before for an automatic retry, which nobody launched.
 var creatorTags = []string{
 	"dagster/schedule_name", "dagster/sensor_name", "dagster/created_by", "dagster/auto_materialize",
-	"dagster/auto_observe", "dagster/reporting_user",
+	"dagster/auto_observe", "dagster/retry_number", "dagster/reporting_user",
 }
 
 // executionTag is the input type of a run tag in Dagster's schema: {key, value}.
@@ -23,9 +24,14 @@ const executionTag = "ExecutionTag"
 // SignRuns writes a request anew so that every run and backfill that it launches carries the tag with the user as its
 // value. Whatever the client itself wants to say about who launched them is removed. An empty tag turns that off.
 //
-// Where a mutation takes run tags is what the schema says: a re-execution by the parent's ID takes none before
-// Dagster 1.10.1, and stays unsigned there.
+// Where a mutation takes run tags is what the schema says: a re-execution by the parent's ID takes none in Dagster 1.10.0
+// and says there what the parent says. What else such a re-execution inherits is Parents' concern.
 func SignRuns(op *graphql.Operation, schema *graphql.Schema, tag, user string) (graphql.Request, error) {
+	return Parents(nil).SignRuns(op, schema, tag, user)
+}
+
+// SignRuns is the function of that name for runs whose parents are known.
+func (p Parents) SignRuns(op *graphql.Operation, schema *graphql.Schema, tag, user string) (graphql.Request, error) {
 	if tag == "" || op.Type != ast.Mutation {
 		return op.Request, nil
 	}
@@ -33,29 +39,47 @@ func SignRuns(op *graphql.Operation, schema *graphql.Schema, tag, user string) (
 	for _, field := range op.Fields {
 		fields[field.Name] = append(fields[field.Name], field.ResponseKey)
 	}
-	sign := func(tags any) any { return signed(tags, tag, user) }
+	s := signature{tag: tag, user: user, parents: p}
 	var edits []graphql.Edit
 	for _, mutation := range slices.Sorted(maps.Keys(fields)) {
 		for _, path := range runTagPaths(schema, mutation) {
-			edits = append(edits, graphql.Edit{Fields: fields[mutation], Path: path, Change: sign})
+			edit := graphql.Edit{Fields: fields[mutation], Path: path, Change: s.tags}
+			if len(p) > 0 && reexecutions[mutation] && path[0] == reexecutionParams {
+				edit.Path, edit.Change = path[:1], s.reexecution
+			}
+			edits = append(edits, edit)
 		}
 	}
 	return op.Edit(schema, edits...)
 }
 
-// signed are the client's tags without those that name a creator, and the user's at the end, which Dagster would let win
-// even if one of the same key were still there.
-func signed(tags any, tag, user string) []any {
-	kept := make([]any, 0, len(graphql.List(tags))+1)
-	for _, t := range graphql.List(tags) {
-		if given, ok := t.(map[string]any); ok {
-			if key, ok := given["key"].(string); ok && (key == tag || slices.Contains(creatorTags, key)) {
-				continue
-			}
+// signature is what is written on runs.
+type signature struct {
+	tag, user string
+	parents   Parents
+}
+
+// tags are the client's without those that name a creator, and the user's at the end, which Dagster would let win even if
+// one of the same key were still there.
+func (s signature) tags(given any) any {
+	list := graphql.List(given)
+	kept := make([]any, 0, len(list)+1)
+	for _, tag := range list {
+		if key := tagKey(tag); key != s.tag && !slices.Contains(creatorTags, key) {
+			kept = append(kept, tag)
 		}
-		kept = append(kept, t)
 	}
-	return append(kept, map[string]any{"key": tag, "value": user})
+	return append(kept, runTag(s.tag, s.user))
+}
+
+func tagKey(tag any) string {
+	given, _ := tag.(map[string]any)
+	key, _ := given["key"].(string)
+	return key
+}
+
+func runTag(key, value string) map[string]any {
+	return map[string]any{"key": key, "value": value}
 }
 
 // runTagPaths are the places in a mutation's arguments where its run tags stand: an argument and the input fields below
