@@ -177,6 +177,11 @@ func (a *App) build(ctx context.Context, o Options) error {
 	}); err != nil {
 		return err
 	}
+	if door.static, err = proxy.NewStatic(proxy.StaticOptions{
+		Target: a.Target, Version: func() string { return a.Status().DagsterVersion }, Prefix: cfg.PathPrefix, Size: cfg.StaticCacheSize, Log: a.log,
+	}); err != nil {
+		return err
+	}
 	a.handler = front.Handler()
 	return nil
 }

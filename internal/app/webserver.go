@@ -178,10 +178,16 @@ func (r *remote) Status() server.UpstreamStatus {
 func (r *remote) Target() (*url.URL, bool) { return r.base, r.ready.Load() }
 
 // door gives the server the proxy without either knowing the other.
-type door struct{ proxy *proxy.Proxy }
+type door struct {
+	proxy  *proxy.Proxy
+	static *proxy.Static
+}
 
 // Forward sends a judged request on.
 func (d *door) Forward(w http.ResponseWriter, r *http.Request, sender server.Sender) {
+	if d.static.Serve(w, r) {
+		return
+	}
 	d.proxy.ServeHTTP(w, r.WithContext(proxy.WithForward(r.Context(), forward(sender))))
 }
 

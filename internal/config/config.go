@@ -87,6 +87,8 @@ type Config struct {
 	RequestLimit int
 	// MaxBody is the greatest GraphQL request body, in bytes.
 	MaxBody int64
+	// StaticCacheSize is how many bytes of Dagster's static files are kept in memory, compressed forms included; 0 is none.
+	StaticCacheSize int64
 
 	// AuditLog turns on the audit events on stdout.
 	AuditLog bool

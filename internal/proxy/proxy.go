@@ -122,7 +122,8 @@ func newTransport() *http.Transport {
 	}
 }
 
-// ServeHTTP forwards r and streams the answer back. The caller has judged r: its method, URL, body and headers go on as
+// ServeHTTP forwards r and streams the answer back: one of unknown length is passed on piece by piece as Dagster sends it, which
+// is how ReverseProxy treats those. The caller has judged r: its method, URL, body and headers go on as
 // they are, but for identities, credentials and upgrades (see rewrite).
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	target, ready := p.target()
@@ -134,7 +135,6 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		Transport:      p.transport,
 		Rewrite:        func(pr *httputil.ProxyRequest) { p.rewrite(pr, target) },
 		ModifyResponse: p.modifyResponse,
-		FlushInterval:  -1, // an event or a log line is passed on when Dagster sends it
 		BufferPool:     &p.buffers,
 		ErrorLog:       p.errorLog,
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {

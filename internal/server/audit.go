@@ -90,7 +90,7 @@ func outcome(op *graphql.Operation, answer *answerCopy) string {
 		return "UNKNOWN" // the client left, or the connection broke, before Dagster answered: it may have done it
 	case answer.code >= http.StatusBadRequest:
 		return fmt.Sprintf("HTTP_%d", answer.code)
-	case op == nil || answer.overflow || answer.Header().Get("Content-Encoding") != "":
+	case op == nil || answer.overflow:
 		return "OK"
 	}
 	var result struct {

@@ -165,6 +165,7 @@ type Server struct {
 	started    time.Time
 	limited    *ratelimit.Requests // how often a refused attempt is written down
 	heavy      sync.Mutex          // held while a large body is read
+	compress   func(http.Handler) http.Handler
 	log        zerolog.Logger
 }
 
@@ -190,6 +191,9 @@ func New(o Options) (*Server, error) {
 	if s.limited, err = ratelimit.NewRequests(1.0/60, 1); err != nil {
 		return nil, fmt.Errorf("limiting what is written down: %w", err)
 	}
+	if s.compress, err = newCompress(); err != nil {
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -198,7 +202,7 @@ func (s *Server) MenuScript() string { return s.assets.URL("menu.js") }
 
 // Handler is the whole chain, outermost layer first.
 func (s *Server) Handler() http.Handler {
-	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.body, s.authorize, s.audit)
+	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.compress, s.body, s.authorize, s.audit)
 	return chain(s.split(s.ours(), dagster), s.trace, s.recover, s.route, s.crossOrigin)
 }
 
