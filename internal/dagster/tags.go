@@ -25,7 +25,8 @@ const executionTag = "ExecutionTag"
 // value. Whatever the client itself wants to say about who launched them is removed. An empty tag turns that off.
 //
 // Where a mutation takes run tags is what the schema says: a re-execution by the parent's ID takes none in Dagster 1.10.0
-// and says there what the parent says. What else such a re-execution inherits is Parents' concern.
+// and names there whom the parent names. What else such a re-execution inherits is Parents' concern. Dagster takes tags
+// for the re-execution of a backfill and ignores them, up to 1.13: that one keeps the user of the first.
 func SignRuns(op *graphql.Operation, schema *graphql.Schema, tag, user string) (graphql.Request, error) {
 	return Parents(nil).SignRuns(op, schema, tag, user)
 }

@@ -69,18 +69,20 @@ func (w *editWalk) object(v *ast.Value, t *ast.Type, depth int) (*ast.Value, err
 		if child.Name != name {
 			continue
 		}
-		value := child.Value
-		if given, exists := w.values.of(child.Value); exists && given != nil {
-			value, err = w.value(child.Value, inner, depth+1)
-		} else {
-			value, err = w.made(inner, depth+1)
-		}
+		value, err := w.inputValue(child.Value, inner, depth+1)
 		out.Children[i] = &ast.ChildValue{Name: name, Value: value, Position: child.Position}
 		return &out, err
 	}
 	value, err := w.made(inner, depth+1)
 	out.Children = append(out.Children, &ast.ChildValue{Name: name, Value: value})
 	return &out, err
+}
+
+func (w *editWalk) inputValue(v *ast.Value, t *ast.Type, depth int) (*ast.Value, error) {
+	if given, exists := w.values.of(v); exists && given != nil {
+		return w.value(v, t, depth)
+	}
+	return w.made(t, depth)
 }
 
 func (w *editWalk) inputField(t *ast.Type, name string) (*ast.Type, error) {
