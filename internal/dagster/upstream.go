@@ -3,6 +3,7 @@ package dagster
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,6 +50,7 @@ type Upstream struct {
 type about struct {
 	version     string
 	schema      *graphql.Schema
+	schemaSum   [sha256.Size]byte // of the answer that it was read from
 	permissions []identity.Permission
 	unknown     string
 	memory      *memory
@@ -86,7 +88,7 @@ func (u *Upstream) Learn(ctx context.Context, base *url.URL) error {
 	if err != nil {
 		return fmt.Errorf("asking Dagster for its version: %w", err)
 	}
-	schema, err := u.askSchema(ctx, base)
+	schema, sum, err := u.askSchema(ctx, base)
 	if err != nil {
 		return fmt.Errorf("asking Dagster for its GraphQL schema: %w", err)
 	}
@@ -97,7 +99,7 @@ func (u *Upstream) Learn(ctx context.Context, base *url.URL) error {
 	unknown := unknownMutations(schema)
 	u.say(version, unknown)
 	u.about.Store(&about{
-		version: version, schema: schema, permissions: permissions, unknown: fmt.Sprint(unknown), memory: newMemory(maxRemembered),
+		version: version, schema: schema, schemaSum: sum, permissions: permissions, unknown: fmt.Sprint(unknown), memory: newMemory(maxRemembered),
 	})
 	return nil
 }
@@ -144,12 +146,18 @@ func (u *Upstream) askVersion(ctx context.Context, base *url.URL) (string, error
 	return info.Version, nil
 }
 
-func (u *Upstream) askSchema(ctx context.Context, base *url.URL) (*graphql.Schema, error) {
+// askSchema gives the same Schema as before when Dagster's answer is the same, since others keep what they made of it.
+func (u *Upstream) askSchema(ctx context.Context, base *url.URL) (*graphql.Schema, [sha256.Size]byte, error) {
 	body, err := u.post(ctx, base, graphql.Request{Query: graphql.IntrospectionQuery()})
 	if err != nil {
-		return nil, err
+		return nil, [sha256.Size]byte{}, err
 	}
-	return graphql.ParseIntrospection(body)
+	sum := sha256.Sum256(body)
+	if before := u.about.Load(); before.schema != nil && before.schemaSum == sum {
+		return before.schema, sum, nil
+	}
+	schema, err := graphql.ParseIntrospection(body)
+	return schema, sum, err
 }
 
 func (u *Upstream) askPermissions(ctx context.Context, base *url.URL) ([]identity.Permission, error) {

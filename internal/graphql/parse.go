@@ -21,6 +21,8 @@ type Operation struct {
 	// Document holds Definition and the fragments that it reaches, nothing else of what the client sent.
 	Document   *ast.QueryDocument
 	Definition *ast.OperationDefinition
+	// Memo keeps what was found out about the document; nil when the document is not kept.
+	Memo *Memo
 
 	variables func() (map[string]any, error)
 }

@@ -2,8 +2,10 @@ package policy
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
 	"slices"
+	"strings"
 
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
@@ -97,6 +99,17 @@ func (p *Policy) Rules(id identity.Identity) func(parent, field string) *graphql
 		}
 		return p.flagRule(id, known)
 	}
+}
+
+// RulesOf is the same text for all people whose Rules are the same: rules depend on the roles alone, not on where they are held,
+// and on the permissions that Dagster has.
+func (p *Policy) RulesOf(id identity.Identity) string {
+	roles := make([]string, 0, len(id.Grants))
+	for _, grant := range id.Grants {
+		roles = append(roles, string(grant.Role))
+	}
+	slices.Sort(roles)
+	return fmt.Sprint(p.roles.changes.Load(), " ", id.Role, " ", strings.Join(slices.Compact(roles), " "))
 }
 
 func (p *Policy) flagRule(id identity.Identity, f answerFlag) *graphql.Rule {

@@ -18,6 +18,8 @@ type Roles struct {
 	custom map[identity.Role][]identity.Permission
 	// known are the permissions that the running Dagster has; nil before anybody asked it, when all count.
 	known atomic.Pointer[map[identity.Permission]bool]
+	// changes counts how often known became another set.
+	changes atomic.Int64
 }
 
 // customName keeps a custom role's name fit for the command line, the audit trail and Prometheus.
@@ -84,7 +86,10 @@ func (r *Roles) Restrict(known []identity.Permission) (unknown map[identity.Role
 	for _, permission := range known {
 		set[permission] = true
 	}
-	r.known.Store(&set)
+	if before := r.known.Load(); before == nil || !maps.Equal(*before, set) {
+		r.known.Store(&set)
+		r.changes.Add(1)
+	}
 	unknown = map[identity.Role][]identity.Permission{}
 	for role, permissions := range r.custom {
 		for _, permission := range permissions {

@@ -23,7 +23,7 @@ func (s *Server) prepare(r *http.Request, j *judged, schema *graphql.Schema) err
 		if err != nil {
 			return err
 		}
-		if op, err = graphql.Parse(request, s.Limits); err != nil {
+		if op, err = s.documents.Parse(request); err != nil {
 			return fmt.Errorf("reading the signed request: %w", err)
 		}
 	}
@@ -63,7 +63,13 @@ func (s *Server) rewriting(id identity.Identity, op *graphql.Operation, schema *
 	if s.ReportOnly {
 		return nil, nil
 	}
-	return graphql.NewRewriting(op, schema, s.Policy.Rules(id))
+	type key struct {
+		schema *graphql.Schema
+		rules  string
+	}
+	return graphql.Recall(op.Memo, key{schema, s.Policy.RulesOf(id)}, func() (*graphql.Rewriting, error) {
+		return graphql.NewRewriting(op, schema, s.Policy.Rules(id))
+	})
 }
 
 // rewrittenAnswer passes an answer of Dagster through its rewriting.

@@ -148,7 +148,7 @@ func (s *Server) readGraphQL(r *http.Request) (*graphql.Operation, error) {
 	if err != nil {
 		return nil, err
 	}
-	op, err := graphql.Parse(request, s.Limits)
+	op, err := s.documents.Parse(request)
 	if err != nil {
 		return nil, err
 	}

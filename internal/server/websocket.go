@@ -56,7 +56,7 @@ func (t *talk) FromClient(_ context.Context, message []byte) (forward, answer []
 // start turns the frame into the one to send on, or returns what to answer.
 func (t *talk) start(frame *graphql.Frame) (refusal []byte, err error) {
 	s, r := t.server, t.request
-	op, err := graphql.Parse(frame.Request, s.Limits)
+	op, err := s.documents.Parse(frame.Request)
 	if err != nil {
 		return nil, err
 	}
