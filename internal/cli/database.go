@@ -50,8 +50,8 @@ type shared struct {
 // shared reads the custom roles, where the database is, and the settings of the variables named.
 func (p program) shared(cmd *cobra.Command, variables ...string) (shared, error) {
 	flags := config.Values{}
-	for _, name := range []struct{ flag, setting string }{{"db-path", "db"}, {"db", "db"}, {"config", "config"}} {
-		if flag := cmd.Flags().Lookup(name.flag); flag.Changed {
+	for _, name := range []struct{ flag, setting string }{{"db-path", "db"}, {"db", "db"}, {"config", "config"}, {"upstream", "upstream"}} {
+		if flag := cmd.Flags().Lookup(name.flag); flag != nil && flag.Changed {
 			flags[name.setting] = flag.Value.String()
 		}
 	}

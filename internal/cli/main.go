@@ -25,6 +25,7 @@ const (
 	exitOK      = 0
 	exitFailure = 1
 	exitUsage   = 2
+	exitRefused = 3 // explain found that the user may not
 )
 
 // programName is how AuthKit speaks of itself, by whatever name it was called.
@@ -86,6 +87,8 @@ func (p program) runCommand(root *cobra.Command, args []string) int {
 	switch {
 	case err == nil:
 		return exitOK
+	case errors.Is(err, errRefused):
+		return exitRefused
 	case errors.As(err, &settings):
 		return p.badSettings(settings.error)
 	case errors.As(err, &failed):

@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"unicode/utf8"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"dagster-authkit/internal/accounts"
+	"dagster-authkit/internal/dagster"
+	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/policy"
+)
+
+// errRefused says that the user may not do what was asked about. It was shown already.
+var errRefused = errors.New("refused")
+
+// question is what explain was asked.
+type question struct {
+	user, file, variables, operation, format string
+}
+
+func (p program) explain() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "explain --user NAME [--file DOCUMENT]", Short: "Show whether a user may do what a GraphQL document asks", Args: exactly(),
+		Long: "Decides as the server would, runs nothing, and shows for each root field of the document: the permission, the code\n" +
+			"location, the role that is held there and why, and the decision. Exit code 0: allowed; 3: refused.\n\n" +
+			"Where a run, a backfill, an asset, a schedule or a sensor lives only Dagster knows. Without --upstream it is not asked,\n" +
+			"and such a thing counts as one of the whole deployment, where grants do not help.",
+		Example: "  dagster-authkit explain --user vic --file launch.graphql --variables launch.json\n" +
+			"  echo 'mutation { reloadWorkspace { __typename } }' | dagster-authkit explain --user vic\n" +
+			"  dagster-authkit explain --user vic --file terminate.graphql --upstream http://127.0.0.1:3001",
+	}
+	var q question
+	databaseFlag(cmd)
+	cmd.Flags().StringVar(&q.user, "user", "", "the user's name")
+	complete(cmd, "user")
+	_ = cmd.MarkFlagRequired("user") // the one error is a flag that was not added
+	cmd.Flags().StringVar(&q.file, "file", "-", "the GraphQL document; - is standard input")
+	cmd.Flags().StringVar(&q.variables, "variables", "", "a JSON file with its variables")
+	cmd.Flags().StringVar(&q.operation, "operation-name", "", "the operation to run, when the document has several")
+	complete(cmd, "operation-name")
+	cmd.Flags().String("upstream", "", "address of a dagster-webserver to ask where things live")
+	complete(cmd, "upstream")
+	format := outputFlag(cmd)
+	cmd.RunE = work(func(cmd *cobra.Command, _ []string) error {
+		q.format = *format
+		if q.format != formatTable && q.format != formatJSON {
+			return p.show(q.format, nil, nil, nil)
+		}
+		if q.file == "-" && !cmd.Flags().Changed("file") && p.terminal.interactive() {
+			return usageError{errors.New("there is no document: add --file, or give it on standard input")}
+		}
+		return p.answer(cmd, q)
+	})
+	return cmd
+}
+
+func (p program) answer(cmd *cobra.Command, q question) error {
+	variables := []string{"DAGSTER_AUTH_PROTECTED_TAGS", "DAGSTER_AUTH_PROTECTED_TAGS_ROLE", "DAGSTER_AUTH_REPORT_ONLY"}
+	if cmd.Flags().Changed("upstream") { // nothing is asked of the server's own unless the command line says so
+		variables = append(variables, "DAGSTER_AUTH_UPSTREAM")
+	}
+	settings, err := p.shared(cmd, variables...)
+	if err != nil {
+		return err
+	}
+	op, err := p.readOperation(q)
+	if err != nil {
+		return err
+	}
+	rules, err := policy.New(policy.Options{
+		Roles: settings.roles, ProtectedTags: settings.ProtectedTags, ProtectedTagsRole: settings.ProtectedTagsRole,
+	})
+	if err != nil {
+		return err
+	}
+	return p.openAccounts(cmd.Context(), settings, false, func(ctx context.Context, a *accounts.Service) error {
+		user, err := p.account(ctx, a, settings, q.user)
+		if err != nil {
+			return err
+		}
+		why, err := decide(ctx, settings, rules, user, op)
+		if err != nil {
+			return err
+		}
+		if err := p.show(q.format, why.values(), explainHeader, why.rows()); err != nil {
+			return err
+		}
+		if why.decision.Allowed {
+			return nil
+		}
+		p.say("refused: nothing of it would be run")
+		if settings.ReportOnly {
+			p.say("but report-only is set: a server with these settings would let it pass, and write it down")
+		}
+		return errRefused
+	})
+}
+
+// decide takes the steps of the server's own decision.
+func decide(ctx context.Context, settings shared, rules *policy.Policy, user account, op *graphql.Operation) (explanation, error) {
+	why := explanation{op: op, user: user, mayRead: settings.roles.Known(user.Role), asked: settings.Upstream != nil}
+	id := user.Identity("")
+	about := dagster.New(dagster.Options{Log: zerolog.Nop()})
+	if why.asked {
+		if err := about.Learn(ctx, settings.Upstream); err != nil {
+			return explanation{}, fmt.Errorf("%w: give --upstream the address of a dagster-webserver, not of AuthKit", err)
+		}
+		settings.roles.Restrict(about.Permissions())
+	}
+	actions := rules.Actions(op, about.Schema())
+	why.wanted = rules.Unlocated(id, actions)
+	if why.asked && len(why.wanted) > 0 {
+		var err error
+		if why.located, err = about.Locate(ctx, settings.Upstream, why.wanted); err != nil {
+			return explanation{}, err
+		}
+	}
+	why.decision = rules.Decide(id, actions, why.located)
+	return why, nil
+}
+
+// readOperation reads the document and its variables as the server would read them in one request.
+func (p program) readOperation(q question) (*graphql.Operation, error) {
+	limits := graphql.DefaultLimits()
+	document, err := p.readInput(q.file, int64(limits.Document))
+	if err != nil {
+		return nil, err
+	}
+	body := map[string]any{"query": string(document)}
+	if q.operation != "" {
+		body["operationName"] = q.operation
+	}
+	if q.variables != "" {
+		variables, err := p.readInput(q.variables, limits.Body/2)
+		if err != nil {
+			return nil, err
+		}
+		if trimmed := bytes.TrimSpace(variables); !json.Valid(trimmed) || trimmed[0] != '{' {
+			return nil, fmt.Errorf("%s: the variables are no JSON object", q.variables)
+		}
+		body["variables"] = json.RawMessage(variables)
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		return nil, fmt.Errorf("writing the request: %w", err)
+	}
+	request, err := http.NewRequest(http.MethodPost, "/graphql", bytes.NewReader(text)) //nolint:noctx // It is read here, and never sent.
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", "application/json")
+	read, err := graphql.ReadHTTP(request, limits)
+	if err != nil {
+		return nil, fmt.Errorf("reading the document: %w", err)
+	}
+	op, err := graphql.Parse(read, limits)
+	if err != nil {
+		return nil, fmt.Errorf("reading the document: %w", err)
+	}
+	return op, nil
+}
+
+func (p program) readInput(path string, limit int64) ([]byte, error) {
+	in, name := p.in, "standard input"
+	if path != "-" {
+		file, err := os.Open(path) //nolint:gosec // The path is the user's own.
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = file.Close() }()
+		in, name = file, path
+	}
+	data, err := io.ReadAll(io.LimitReader(in, limit+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	case int64(len(data)) > limit:
+		return nil, fmt.Errorf("%s is too large: at most %d bytes are read", name, limit)
+	case len(bytes.TrimSpace(data)) == 0:
+		return nil, fmt.Errorf("%s is empty", name)
+	case !utf8.Valid(data):
+		return nil, fmt.Errorf("%s is no UTF-8 text", name)
+	}
+	return data, nil
+}
