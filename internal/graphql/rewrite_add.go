@@ -40,6 +40,7 @@ type addition struct {
 	fragments map[string]*newFragment
 	places    map[string][]*ast.Field
 	facts     map[*ast.Field]fieldFacts
+	ids       int
 	added     map[string]addedField
 	reserved  string // a key of the client that looks like one of ours
 	err       error
@@ -127,7 +128,8 @@ func (a *addition) field(parent *ast.Definition, old *ast.Field) (*ast.Field, bo
 		a.reserved = old.Alias
 	}
 	field := *old
-	facts := fieldFacts{id: len(a.facts), rule: a.rule(parent, old.Name)}
+	a.ids++
+	facts := fieldFacts{id: a.ids, rule: a.rule(parent, old.Name)}
 	kind := fieldType(a.schema, parent, old.Name)
 	if len(old.SelectionSet) > 0 {
 		field.SelectionSet, facts.reaches = a.set(kind, old.SelectionSet)

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -316,8 +317,8 @@ func checkAgainstExecutor(t *testing.T, s *Schema, document string, rules func(p
 		if err != nil {
 			t.Fatalf("%s: seed %d: %v", document, seed, err)
 		}
-		if diff := cmp.Diff(decoded(t, want), decoded(t, got)); diff != "" {
-			t.Fatalf("%s: seed %d (-want +got):\n%s\nanswer: %s", document, seed, diff, answer)
+		if want, got := decoded(t, want), decoded(t, got); !reflect.DeepEqual(want, got) {
+			t.Fatalf("%s: seed %d (-want +got):\n%s\nanswer: %s", document, seed, cmp.Diff(want, got), answer)
 		}
 		plain := (&executor{seed: seed}).execute(t, op, s)
 		if plain != want {
