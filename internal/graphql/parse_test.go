@@ -69,7 +69,11 @@ func TestParse(t *testing.T) {
 		},
 		"comments and marks": {"\ufeff{a#}\rb#}\u2028c\nd,,,\ufeff e}", "", ast.Query, []string{"a:a", "b:b", "d:d", "e:e"}, "query{a b d e}"},
 		"descriptions go":    {`"d" query A("""e""" $x:Int){a(x:$x)}`, "", ast.Query, []string{"a:a"}, "query A($x:Int){a(x:$x)}"},
-		"keywords as names":  {"query query{fragment:on mutation:query}", "", ast.Query, []string{"fragment:on", "mutation:query"}, "query query{fragment:on mutation:query}"},
+		"numbers and names": {
+			`query($v:Int){a1b2(x3:1,y:-2.5e+3,z4:[0-1E1"",2$v])}`, "", ast.Query, []string{"a1b2:a1b2"},
+			`query($v:Int){a1b2(x3:1,y:-2.5e+3,z4:[0,-1E1,"",2,$v])}`,
+		},
+		"keywords as names": {"query query{fragment:on mutation:query}", "", ast.Query, []string{"fragment:on", "mutation:query"}, "query query{fragment:on mutation:query}"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -134,6 +138,10 @@ func TestParseRefuses(t *testing.T) {
 		"letters beyond ASCII":          {Query: "{ä}"},
 		"variable in a default":         {Query: "query($x:Int,$y:Int=$x){a}"},
 		"empty selection":               {Query: "{}"},
+		"number and name in one":        {Query: "{a(x:1y:2)}"},
+		"fraction and name in one":      {Query: "{a(x:-1.5y:2)}"},
+		"exponent and name in one":      {Query: "{a(x:1e+3else:2)}"},
+		"hexadecimal":                   {Query: "{a(x:[0x1F])}"},
 		"variable without a value type": {Query: "query($x){a}"},
 	}
 	for name, req := range tests {

@@ -68,14 +68,11 @@ func (p *printer) name(name string) {
 // isName stands for a regular expression, which took a tenth of the time of judging a request.
 func isName(text string) bool {
 	for i := range len(text) {
-		switch c := text[i]; {
-		case c == '_', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
-		case '0' <= c && c <= '9' && i > 0:
-		default:
+		if !isNameByte(text[i]) {
 			return false
 		}
 	}
-	return text != ""
+	return text != "" && !isDigit(text[0])
 }
 
 func (p *printer) operation(op *ast.OperationDefinition) {

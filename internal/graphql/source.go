@@ -36,8 +36,11 @@ const (
 // next copies or rewrites what stands at pos.
 func (s *scanner) next() error {
 	rest := s.in[s.pos:]
-	// 0xEF starts a byte order mark. All else that is not listed here means the same to every lexer.
+	// 0xEF starts a byte order mark. Of all else that is not listed here only numbers mean different things to lexers.
 	if n := lengthUntil(rest, "#\"([{)]}\xEF"); n > 0 {
+		if numberBesideName(rest[:n]) {
+			return badRequest("a number and the name after it are written as one")
+		}
 		s.out.WriteString(rest[:n])
 		s.pos += n
 		return nil
@@ -69,6 +72,58 @@ func (s *scanner) next() error {
 	s.out.WriteByte(rest[0])
 	s.pos++
 	return nil
+}
+
+// numberBesideName finds what graphql-core refuses and gqlparser takes for two tokens: 1cursor, 1e3else. What is wrong
+// with a number in itself is for the parser to say.
+func numberBesideName(text string) bool {
+	for i := 0; i < len(text); {
+		switch c := text[i]; {
+		case isNameByte(c) && !isDigit(c):
+			for i < len(text) && isNameByte(text[i]) {
+				i++
+			}
+		case isDigit(c):
+			i += numberLength(text[i:])
+			if i < len(text) && isNameByte(text[i]) {
+				return true
+			}
+		default:
+			i++
+		}
+	}
+	return false
+}
+
+// numberLength is the length of the digits, fraction and exponent at the start of text, whole or not.
+func numberLength(text string) int {
+	i := digits(text)
+	if i < len(text) && text[i] == '.' {
+		i += 1 + digits(text[i+1:])
+	}
+	if i == len(text) || text[i]|0x20 != 'e' {
+		return i
+	}
+	if i++; i < len(text) && (text[i] == '+' || text[i] == '-') {
+		i++
+	}
+	return i + digits(text[i:])
+}
+
+// digits counts those at the start of text.
+func digits(text string) int {
+	i := 0
+	for i < len(text) && isDigit(text[i]) {
+		i++
+	}
+	return i
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+// isNameByte reports whether names may have the byte in them.
+func isNameByte(c byte) bool {
+	return c == '_' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || isDigit(c)
 }
 
 // quotedString copies an ordinary string. What its escapes mean is left to the parser, but for lone surrogates, which
