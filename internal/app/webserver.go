@@ -13,6 +13,7 @@ import (
 
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/dagster"
+	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/proxy"
 	"dagster-authkit/internal/server"
@@ -70,6 +71,24 @@ func (p *places) Locate(ctx context.Context, references []policy.Reference) (pol
 		return nil, proxy.ErrUnavailable
 	}
 	return p.about.Locate(ctx, base.JoinPath(p.prefix), references)
+}
+
+// RunTags are the tags of runs.
+func (p *places) RunTags(ctx context.Context, runs []string) (map[string]map[string]string, error) {
+	base, ready := p.target()
+	if !ready {
+		return nil, proxy.ErrUnavailable
+	}
+	return p.about.RunTags(ctx, base.JoinPath(p.prefix), runs)
+}
+
+// Parents are the tags that re-executions inherit from runs.
+func (p *places) Parents(ctx context.Context, op *graphql.Operation) (dagster.Parents, error) {
+	base, ready := p.target()
+	if !ready {
+		return nil, proxy.ErrUnavailable
+	}
+	return p.about.Parents(ctx, base.JoinPath(p.prefix), op)
 }
 
 // AssetLocations finds those of all assets.

@@ -17,8 +17,8 @@ const (
 	longestTag = 255
 	// mostPatterns bounds what each tag of a run is compared with.
 	mostPatterns = 100
-	// protectedTags are those that Dagster's run launchers and executors merge into pods, tasks and containers.
-	protectedTags = "dagster-k8s/config, dagster-celery*, ecs/*, docker/*, dagster/image"
+	// protectedTags are policy.DefaultProtectedTags, which says where each comes from.
+	protectedTags = "dagster-k8s/*, dagster-celery*, ecs/*, docker/*, dagster/image, .dagster/grpc_info"
 )
 
 // accessSettings are about what people may do.

@@ -48,6 +48,20 @@ func (u *Upstream) Parents(ctx context.Context, base *url.URL, op *graphql.Opera
 	return parents, nil
 }
 
+// RunTags asks Dagster for the tags of runs. A run that it does not know is absent.
+func (u *Upstream) RunTags(ctx context.Context, base *url.URL, ids []string) (map[string]map[string]string, error) {
+	if len(ids) > maxReferences {
+		return nil, fmt.Errorf("the tags of %d runs are asked for, more than %d", len(ids), maxReferences)
+	}
+	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
+	defer cancel()
+	runs, err := u.askTags(ctx, base, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return len(id) > maxID }))
+	if err != nil {
+		return nil, fmt.Errorf("asking Dagster for the tags of runs: %w", err)
+	}
+	return runs, nil
+}
+
 // inheritanceCanBeChosen reports whether this Dagster knows useParentRunTags.
 func (u *Upstream) inheritanceCanBeChosen() bool {
 	schema := u.Schema()

@@ -375,3 +375,36 @@ const testSchema = `{"data":{"__schema":{"queryType":{"name":"Query"},"mutationT
 {"kind":"OBJECT","name":"DryRunInstigationTick","fields":[{"name":"evaluationResult","type":{"kind":"SCALAR","name":"String"}},{"name":"timestamp","type":{"kind":"SCALAR","name":"String"}}]},
 {"kind":"OBJECT","name":"Other","fields":[{"name":"evaluationResult","type":{"kind":"SCALAR","name":"String"}}]}
 ]}}}`
+
+// TestInheritedTags: a launcher who re-executes some steps sends back the tags of the parent run, and no others.
+func TestInheritedTags(t *testing.T) {
+	t.Parallel()
+	p := customRoles(t)
+	parent := map[string]map[string]string{"r1": {"ecs/task_arn": "arn"}}
+	reexecute := func(mutation, params string) string {
+		return `mutation { it: ` + mutation + `(executionParams: {selector: {repositoryLocationName: "a"}, executionMetadata: {` + params + `}}) }`
+	}
+	for document, allowed := range map[string]bool{
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                     true,
+		reexecute("launchPipelineReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "x", value: "y"}]`):        true,
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "other"}]`):                                   false,
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "ecs/cpu", value: "9"}]`):       false,
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "ecs/task_arn", value: "no"}]`): false,
+		reexecute("launchRunReexecution", `parentRunId: "r2", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                     false,
+		reexecute("launchRunReexecution", `tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                        false,
+		reexecute("launchRun", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                false,
+		`mutation { it: launchRunReexecution(reexecutionParams: {parentRunId: "r1", extraTags: [{key: "ecs/task_arn", value: "arn"}]}) }`:       false,
+	} {
+		actions := p.Actions(parse(t, document), nil)
+		asked := p.Parents(person("launcher"), actions)
+		if got := p.Decide(person("launcher"), Inheriting(actions, parent), nil); got.Allowed != allowed {
+			t.Errorf("%s: got allowed %t (parents %v): %s", document, got.Allowed, asked, got.Message("it"))
+		}
+		if allowed && len(asked) != 1 || len(p.Parents(person("editor"), actions)) != 0 {
+			t.Errorf("%s: parents of a launcher's %v, of an editor's %v", document, asked, p.Parents(person("editor"), actions))
+		}
+		if p.Decide(person("launcher"), Inheriting(actions, nil), nil).Allowed {
+			t.Errorf("%s: allowed without a parent's tags", document)
+		}
+	}
+}

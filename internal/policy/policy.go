@@ -60,6 +60,8 @@ type Need struct {
 	Where []Reference
 	// Tag is the protected run tag that asks for the role, if that is why.
 	Tag string
+	// Inherited is set when the tag may be one of the parent run's.
+	Inherited Inherited
 }
 
 // Action is one thing that a request would do.
@@ -161,9 +163,10 @@ func (p *Policy) mutation(op *graphql.Operation, field graphql.RootField) Action
 		}
 		action.Needs = append(action.Needs, permissionIn(permission, where))
 	}
-	for _, tag := range RunTags(field.Name, arguments) {
+	inherited := inheritable(field.Name, arguments)
+	for _, tag := range RunTags(arguments) {
 		if p.isProtected(tag) {
-			action.Needs = append(action.Needs, Need{Role: p.protectedRole, Where: where, Tag: tag})
+			action.Needs = append(action.Needs, Need{Role: p.protectedRole, Where: where, Tag: tag, Inherited: inherited[tag]})
 		}
 	}
 	return action

@@ -4,6 +4,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/identity"
 )
 
 // DefaultProtectedTags are the patterns of the run tags that Dagster's own run launchers and executors take orders from.
@@ -24,8 +27,8 @@ func DefaultProtectedTags() []string {
 // RunTags are the keys of all run tags that a mutation's arguments set, each once, as the client wrote them: in
 // executionMetadata.tags, extraTags and a backfill's tags. They are known by the shape of Dagster's ExecutionTag, {key,
 // value}, at any depth, so that a tag in a place that a newer Dagster adds is not overlooked. Run configuration has no
-// tags: what looks like one there is the job's own. Which mutation it is makes no difference.
-func RunTags(_ string, arguments map[string]any) []string {
+// tags: what looks like one there is the job's own.
+func RunTags(arguments map[string]any) []string {
 	tags := map[string]bool{}
 	collectTags(tags, arguments)
 	return slices.Sorted(maps.Keys(tags))
@@ -68,4 +71,56 @@ func MatchTag(pattern, key string) bool {
 		}
 	}
 	return true
+}
+
+// Inherited says that a re-execution sends a tag which its parent run may have too: Dagster's UI sends all of a run's tags when
+// it re-executes some of its steps, those included that the run launcher wrote.
+type Inherited struct{ Run, Value string }
+
+// inheritable are the tags of a re-execution with their values and its parent, where the client names both.
+func inheritable(mutation string, arguments map[string]any) map[string]Inherited {
+	if mutation != "launchRunReexecution" && mutation != "launchPipelineReexecution" || arguments["reexecutionParams"] != nil {
+		return nil
+	}
+	metadata := member(arguments, "executionParams", "executionMetadata")
+	parent, _ := member(metadata, "parentRunId").(string)
+	if parent == "" {
+		return nil
+	}
+	tags := map[string]Inherited{}
+	for _, tag := range graphql.List(member(metadata, "tags")) {
+		key, _ := member(tag, "key").(string)
+		value, isText := member(tag, "value").(string)
+		if before, twice := tags[key]; !isText || twice && before.Value != value {
+			return nil // which of the two counts is Dagster's to know
+		}
+		tags[key] = Inherited{parent, value}
+	}
+	return tags
+}
+
+// Parents are the runs whose tags decide whether a protected tag is an inherited one, for somebody who may not send it.
+func (p *Policy) Parents(id identity.Identity, actions []Action) []string {
+	var runs []string
+	for _, action := range actions {
+		for _, need := range action.Needs {
+			if run := need.Inherited.Run; run != "" && !p.meets(id.Role, need) && !slices.Contains(runs, run) {
+				runs = append(runs, run)
+			}
+		}
+	}
+	return runs
+}
+
+// Inheriting are the actions without the needs of those tags that the parent run has too. Whoever may re-execute a run gets its
+// tags anyway, when Dagster copies them.
+func Inheriting(actions []Action, tags map[string]map[string]string) []Action {
+	actions = slices.Clone(actions)
+	for i := range actions {
+		actions[i].Needs = slices.DeleteFunc(slices.Clone(actions[i].Needs), func(need Need) bool {
+			value, has := tags[need.Inherited.Run][need.Tag]
+			return need.Inherited.Run != "" && has && value == need.Inherited.Value
+		})
+	}
+	return actions
 }

@@ -48,7 +48,7 @@ func TestRunTags(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(test.want, RunTags(op.Fields[0].Name, arguments)); diff != "" {
+		if diff := cmp.Diff(test.want, RunTags(arguments)); diff != "" {
 			t.Errorf("%s: tags differ (-want +got):\n%s", test.name, diff)
 		}
 	}

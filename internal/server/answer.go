@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 
-	"dagster-authkit/internal/dagster"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
 )
@@ -18,8 +17,12 @@ import (
 func (s *Server) prepare(r *http.Request, j *judged, schema *graphql.Schema) error {
 	id := identityFrom(r.Context())
 	op := j.Operation
-	if op.Type == "mutation" {
-		request, err := dagster.SignRuns(op, schema, s.RunUserTag, runUser(id))
+	if op.Type == "mutation" && s.RunUserTag != "" {
+		parents, err := s.Places.Parents(r.Context(), op)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errNotLocated, err)
+		}
+		request, err := parents.SignRuns(op, schema, s.RunUserTag, runUser(id))
 		if err != nil {
 			return err
 		}

@@ -68,6 +68,13 @@ func (s *Server) decide(r *http.Request, j judged, actions ...policy.Action) (ju
 			return judged{}, fmt.Errorf("%w: %w", errNotLocated, err)
 		}
 	}
+	if runs := s.Policy.Parents(id, actions); len(runs) > 0 {
+		tags, err := s.Places.RunTags(r.Context(), runs)
+		if err != nil {
+			return judged{}, fmt.Errorf("%w: %w", errNotLocated, err)
+		}
+		actions = policy.Inheriting(actions, tags)
+	}
 	j.Decision = s.Policy.Decide(id, actions, located)
 	j.addLocations(located)
 	if j.Operation != nil && j.Operation.Type != "mutation" {
@@ -78,8 +85,8 @@ func (s *Server) decide(r *http.Request, j judged, actions ...policy.Action) (ju
 	return j, nil
 }
 
-// errNotLocated says that Dagster did not tell where something lives, so that nothing could be decided.
-var errNotLocated = errors.New("asking Dagster for code locations failed")
+// errNotLocated says that Dagster did not tell where something lives or comes from, so that nothing could be decided.
+var errNotLocated = errors.New("asking Dagster what the request is about failed")
 
 // addLocations tells the trail what Dagster was asked for.
 func (j *judged) addLocations(located policy.Located) {
@@ -187,7 +194,7 @@ func (s *Server) refuseUnreadable(w http.ResponseWriter, r *http.Request, err er
 		logFrom(r.Context()).Warn().Err(err).Msg("the request could not be judged")
 		s.refuse(w, r, refusal{
 			status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: readyRetry,
-			message: "Dagster did not say in which code location this is, so nothing was done. Try again in a moment.",
+			message: "Dagster did not say what this request is about, so nothing was done. Try again in a moment.",
 		})
 		return
 	}

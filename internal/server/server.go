@@ -16,6 +16,7 @@ import (
 
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/dagster"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
@@ -85,11 +86,14 @@ type Talk interface {
 	FromDagster(message []byte) ([]byte, error)
 }
 
-// Places tells in which code location things live, by asking Dagster.
+// Places tells where things live and where runs come from, by asking Dagster.
 type Places interface {
 	Locate(ctx context.Context, references []policy.Reference) (policy.Located, error)
 	// AssetLocations is the whole asset graph: where each asset is defined.
 	AssetLocations(ctx context.Context) (func(path []string) []string, error)
+	RunTags(ctx context.Context, runs []string) (map[string]map[string]string, error)
+	// Parents are the tags that re-executions by a run's ID inherit.
+	Parents(ctx context.Context, op *graphql.Operation) (dagster.Parents, error)
 }
 
 // Sender is whom Dagster is told a request is from.
