@@ -141,7 +141,7 @@ func needed(v explainRow) string {
 	return string(v.Needed)
 }
 
-// where names the code location that decided, or else the things of which it depends.
+// where names the code locations that decided, or else the things on which they depend.
 func (e explanation) where(v explainRow) string {
 	if len(v.Place) == 0 {
 		return "whole deployment"
@@ -149,7 +149,9 @@ func (e explanation) where(v explainRow) string {
 	var words []string
 	for _, place := range v.Place {
 		word := e.place(place)
-		if v.Location != "" && !slices.Contains(place.Locations, v.Location) || slices.Contains(words, word) {
+		// A refusal is decided by one of the code locations, an allowance by all.
+		elsewhere := !v.Allowed && v.Location != "" && !slices.Contains(place.Locations, v.Location)
+		if elsewhere || slices.Contains(words, word) {
 			continue
 		}
 		words = append(words, word)
