@@ -80,6 +80,10 @@ fuzz: ## run every fuzz target for FUZZTIME (1m)
 		echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
 	done
 
+.PHONY: language
+language: venv ## hold generated requests against Dagster's own reader for FUZZTIME (1m)
+	LANGUAGE_TIME=$(FUZZTIME) go test -count=1 -timeout 0 -v -run '^TestLanguage$$' ./e2e
+
 .PHONY: figures
 figures: build venv ## what AuthKit costs, beside a bare dagster-webserver (needs wrk)
 	@./e2e/figures.sh
