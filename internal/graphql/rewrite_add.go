@@ -27,7 +27,7 @@ type addedField struct {
 
 // fieldFacts is what is known of a field of the new document.
 type fieldFacts struct {
-	id      int
+	id      uint32
 	rule    *Rule
 	reaches bool // a field with a rule is somewhere below
 }
@@ -40,7 +40,7 @@ type addition struct {
 	fragments map[string]*newFragment
 	places    map[string][]*ast.Field
 	facts     map[*ast.Field]fieldFacts
-	ids       int
+	ids       uint32
 	added     map[string]addedField
 	reserved  string // a key of the client that looks like one of ours
 	err       error

@@ -27,7 +27,6 @@ type executor struct {
 	rules    func(parent, field string) *Rule // of a person with grants; nil: nobody asks
 	judge    Judge
 	out      bytes.Buffer
-	depth    int
 	// lengths of lists by type and field, where it is not made up.
 	lengths map[string]int
 	budget  int
@@ -256,7 +255,9 @@ func dagsterRules() func(parent, field string) *Rule {
 		"Query.permissions": {}, "WorkspaceLocationEntry.permissions": {Place: "name"}, "WorkspaceLocationStatusEntry.permissions": {Place: "name"},
 		"Query.canBulkTerminate":            {Permission: "terminate"},
 		"Sensor.hasCursorUpdatePermissions": {Permission: "cursor", Place: "sensorState{repositoryOrigin{repositoryLocationName}}"},
-		"Repository.assetManifest":          {Flags: map[string]string{"hasWipePermission": "wipe", "hasMaterializePermission": "launch"}, Place: "location{name}"},
+		"Repository.assetManifest": {Place: "location{name}", Flags: map[string]string{
+			"hasWipePermission": "wipe", "hasMaterializePermission": "launch", "hasReportRunlessAssetEventPermission": "report",
+		}},
 	}
 	places := map[string]string{
 		"AssetNode.hasMaterializePermission hasWipePermission hasReportRunlessAssetEventPermission": repository,

@@ -1,8 +1,8 @@
 package graphql
 
 import (
+	"encoding/binary"
 	"slices"
-	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -186,16 +186,16 @@ func selectionSets(fields []*ast.Field) []ast.SelectionSet {
 }
 
 func (p *planner) nodeName(fields []*ast.Field) string {
-	ids := make([]int, len(fields))
+	ids := make([]uint32, len(fields))
 	for i, f := range fields {
 		ids[i] = p.facts[f].id
 	}
 	slices.Sort(ids)
-	var name strings.Builder
+	var name []byte
 	for _, id := range slices.Compact(ids) {
-		name.Write([]byte{byte(id), byte(id >> 8), byte(id >> 16)}) // tokens are far fewer
+		name = binary.LittleEndian.AppendUint32(name, id)
 	}
-	return name.String()
+	return string(name)
 }
 
 // elements are the keys of the objects in a list of permissions.
