@@ -41,6 +41,7 @@ type addition struct {
 	places    map[string][]*ast.Field
 	facts     map[*ast.Field]fieldFacts
 	ids       uint32
+	naming    map[string]bool // fragments, whether they ask for the permission's name
 	added     map[string]addedField
 	reserved  string // a key of the client that looks like one of ours
 	err       error
@@ -54,7 +55,7 @@ type newFragment struct {
 func newAddition(schema *ast.Schema, rules func(parent, field string) *Rule, fragments ast.FragmentDefinitionList) *addition {
 	return &addition{
 		schema: schema, rules: rules, old: fragments, fragments: map[string]*newFragment{},
-		places: map[string][]*ast.Field{}, facts: map[*ast.Field]fieldFacts{}, added: map[string]addedField{},
+		places: map[string][]*ast.Field{}, facts: map[*ast.Field]fieldFacts{}, added: map[string]addedField{}, naming: map[string]bool{},
 	}
 }
 
@@ -136,7 +137,7 @@ func (a *addition) field(parent *ast.Definition, old *ast.Field) (*ast.Field, bo
 	}
 	if facts.rule != nil {
 		a.check(parent, old.Name, facts.rule, kind)
-		if facts.rule.lists() && !facts.rule.Unnamed && !a.named(old.SelectionSet) {
+		if kind != nil && facts.rule.lists() && !facts.rule.Unnamed && !a.named(kind, old.SelectionSet) {
 			field.SelectionSet = append(ast.SelectionSet{a.name(kind)}, field.SelectionSet...)
 		}
 	}
@@ -184,7 +185,7 @@ func (a *addition) check(parent *ast.Definition, name string, rule *Rule, kind *
 }
 
 // named reports whether the set asks for the permission's name whatever the variables are.
-func (a *addition) named(set ast.SelectionSet) bool {
+func (a *addition) named(kind *ast.Definition, set ast.SelectionSet) bool {
 	for _, selection := range set {
 		switch s := selection.(type) {
 		case *ast.Field:
@@ -192,7 +193,12 @@ func (a *addition) named(set ast.SelectionSet) bool {
 				return true
 			}
 		case *ast.InlineFragment:
-			if s.TypeCondition == "" && len(s.Directives) == 0 && a.named(s.SelectionSet) {
+			fits := s.TypeCondition == "" || s.TypeCondition == kind.Name
+			if fits && len(s.Directives) == 0 && a.named(kind, s.SelectionSet) {
+				return true
+			}
+		case *ast.FragmentSpread:
+			if len(s.Directives) == 0 && a.namedFragment(kind, s.Name) {
 				return true
 			}
 		}
@@ -200,13 +206,21 @@ func (a *addition) named(set ast.SelectionSet) bool {
 	return false
 }
 
-// name asks for the permission's name. A fragment may ask for it too, which does no harm.
+// namedFragment looks into each fragment once.
+func (a *addition) namedFragment(kind *ast.Definition, name string) bool {
+	if known, ok := a.naming[name]; ok {
+		return known
+	}
+	a.naming[name] = false
+	fragment := a.old.ForName(name)
+	a.naming[name] = fragment != nil && fragment.TypeCondition == kind.Name && a.named(kind, fragment.SelectionSet)
+	return a.naming[name]
+}
+
+// name asks for the permission's name.
 func (a *addition) name(kind *ast.Definition) *ast.Field {
 	alias := addedPrefix + permissionName
-	a.added[alias] = addedField{name: permissionName}
-	if kind != nil {
-		a.added[alias] = addedField{name: permissionName, contained: contained(kind, permissionName)}
-	}
+	a.added[alias] = addedField{name: permissionName, contained: contained(kind, permissionName)}
 	return &ast.Field{Alias: alias, Name: permissionName}
 }
 

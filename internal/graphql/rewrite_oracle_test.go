@@ -356,7 +356,7 @@ func TestRewritingOfTheUI(t *testing.T) {
 			continue
 		}
 		withRules++
-		changed += checkAgainstExecutor(t, schema, documents[name], rules, 30)
+		changed += checkAgainstExecutor(t, schema, documents[name], rules, 12)
 	}
 	t.Logf("%d documents, %d with permissions, %d answers that differ by person", len(documents), withRules, changed)
 	if withRules < 20 || changed < 100 {

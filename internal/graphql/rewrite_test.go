@@ -220,6 +220,12 @@ func TestRewriting(t *testing.T) {
 			answer:   `{"data":{"permissions":[{"authkit_permission":"wipe","value":true}]}}`,
 			want:     `{"data":{"permissions":[{"value":false}]}}`,
 		},
+		"names in fragments": {
+			document: "{permissions{...F} a:permissions{...F@skip(if:true) ...on Permission{p:permission}}} fragment F on Permission{...G value} fragment G on Permission{permission}",
+			request:  "query{permissions{...F} a:permissions{...F@skip(if:true) ...on Permission{p:permission}}}fragment F on Permission{...G value}fragment G on Permission{permission}",
+			answer:   `{"data":{"permissions":[{"permission":"wipe","value":true}],"a":[{"p":"wipe"}]}}`,
+			want:     `{"data":{"permissions":[{"permission":"wipe","value":false}],"a":[{"p":"wipe"}]}}`,
+		},
 		"permissions of a place": {
 			document: "{repositories{location{permissions{permission value}}}}",
 			request:  "query{repositories{location{authkit_Location_name:name permissions{permission value}}}}",
