@@ -31,6 +31,8 @@ var knownChains = map[string]string{
 	"scheduleOrError.scheduleState.nextTick.evaluationResult": "scheduleSelector",
 	"sensorOrError.nextTick.evaluationResult":                 "sensorSelector",
 	"sensorOrError.sensorState.nextTick.evaluationResult":     "sensorSelector",
+	"scheduleDryRun.evaluationResult":                         "selectorData",
+	"sensorDryRun.evaluationResult":                           "selectorData",
 
 	"pipelineOrError.partition.runConfigOrError":                     "params",
 	"pipelineOrError.partition.tagsOrError":                          "params",
@@ -39,3 +41,6 @@ var knownChains = map[string]string{
 	"partitionSetOrError.partitionsOrError.results.runConfigOrError": "repositorySelector",
 	"partitionSetOrError.partitionsOrError.results.tagsOrError":      "repositorySelector",
 }
+
+// dryRuns are the mutations whose answer is a tick that says nothing of its kind.
+var dryRuns = map[string]string{"scheduleDryRun": "Schedule", "sensorDryRun": "Sensor"}

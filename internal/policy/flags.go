@@ -81,7 +81,7 @@ const unknownFlag identity.Permission = "unknown"
 
 // Rules say which fields of answers are rewritten for the person: those that are not the same for them as for Dagster, which
 // takes everybody for AuthKit. Only for people with grants is a place asked for.
-func (p *Policy) Rules(id identity.Identity) func(parent, field string) *graphql.Rule {
+func (p *Policy) Rules(id identity.Identity, schema *graphql.Schema) func(parent, field string) *graphql.Rule {
 	return func(parent, field string) *graphql.Rule {
 		name := parent + "." + field
 		if place, is := lists[name]; is {
@@ -92,13 +92,22 @@ func (p *Policy) Rules(id identity.Identity) func(parent, field string) *graphql
 		}
 		known, is := flags[name]
 		if !is {
-			if !flagName.MatchString(field) {
+			if !flagName.MatchString(field) || !isBoolean(schema, parent, field) {
 				return nil
 			}
 			known.permission = unknownFlag
 		}
 		return p.flagRule(id, known)
 	}
+}
+
+func isBoolean(schema *graphql.Schema, parent, field string) bool {
+	definition := schema.Raw().Types[parent]
+	if definition == nil {
+		return false
+	}
+	known := definition.Fields.ForName(field)
+	return known != nil && known.Type.Elem == nil && known.Type.Name() == "Boolean"
 }
 
 // RulesOf is the same text for all people whose Rules are the same: rules depend on the roles alone, not on where they are held,
@@ -173,24 +182,8 @@ func (p *Policy) anyGrant(id identity.Identity, permissions []identity.Permissio
 // Judge answers for the fields that Rules names. assets says in which code locations an asset is defined: a backfill of assets
 // names them, and its schema has no way from there to their code locations. It is asked for people with grants only.
 func (p *Policy) Judge(id identity.Identity, assets func(path []string) []string) graphql.Judge {
-	type question struct{ permission, place string }
-	type answer struct {
-		allowed bool
-		reason  string
-	}
-	// One answer of Dagster asks the same again and again: thousands of assets have few locations.
-	const most = 10_000
-	known := map[question]answer{}
 	return func(permission string, place json.RawMessage) (bool, string) {
-		asked := question{permission, string(place)}
-		given, found := known[asked]
-		if !found {
-			given.allowed, given.reason = p.judgeFlag(id, identity.Permission(permission), place, assets)
-			if len(known) < most {
-				known[asked] = given
-			}
-		}
-		return given.allowed, given.reason
+		return p.judgeFlag(id, identity.Permission(permission), place, assets)
 	}
 }
 

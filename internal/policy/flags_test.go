@@ -42,7 +42,7 @@ func assetsInA(path []string) []string {
 func answered(t *testing.T, p *Policy, id identity.Identity, name, place string) bool {
 	t.Helper()
 	parent, field := split(name)
-	rule := p.Rules(id)(parent, field)
+	rule := p.Rules(id, schema(t))(parent, field)
 	if rule == nil {
 		return true
 	}
@@ -85,7 +85,7 @@ func TestFlags(t *testing.T) {
 		}
 		parent, field := split(name)
 		for _, id := range []identity.Identity{person("viewer"), person("launcher")} {
-			if rule := p.Rules(id)(parent, field); rule != nil && rule.Place != "" {
+			if rule := p.Rules(id, schema(t))(parent, field); rule != nil && rule.Place != "" {
 				t.Errorf("%s: %q is asked for a %s without grants", name, rule.Place, id.Role)
 			}
 		}
@@ -130,9 +130,9 @@ func TestFlagsOfOneRole(t *testing.T) {
 			t.Errorf("%s for %q in %s: got %t, want %t", test.name, test.id.Role, test.place, got, test.want)
 		}
 	}
-	for _, name := range []string{"Run.canTerminate", "InstigationState.canReset", "Run.status", "Query.version", "Permission.value"} {
+	for _, name := range []string{"Other.hasNumberOfPermissions", "Unknown.hasPermission", "Run.canTerminate", "InstigationState.canReset", "Run.status", "Query.version", "Permission.value"} {
 		parent, field := split(name)
-		if rule := custom.Rules(person("viewer"))(parent, field); rule != nil {
+		if rule := custom.Rules(person("viewer"), schema(t))(parent, field); rule != nil {
 			t.Errorf("%s is rewritten: %+v", name, rule)
 		}
 	}
@@ -186,7 +186,7 @@ func TestPermissionLists(t *testing.T) {
 	}
 	for name, test := range rules {
 		parent, field := split(test.field)
-		got := p.Rules(test.id)(parent, field)
+		got := p.Rules(test.id, schema(t))(parent, field)
 		if (got == nil) != (test.want == nil) || got != nil && (got.Place != test.want.Place || got.Unnamed != test.want.Unnamed || len(got.Flags) != len(test.want.Flags)) {
 			t.Errorf("%s: got %+v, want %+v", name, got, test.want)
 		}

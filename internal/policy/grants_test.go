@@ -322,6 +322,8 @@ func TestQueriesThatRunCode(t *testing.T) {
 		"another type's field of the name": {person("viewer"), `{ other { evaluationResult } }`, nil},
 		"a field of a type unknown":        {person("viewer"), `{ tomorrow { evaluationResult } }`, []string{"evaluationResult"}},
 		"in a mutation's answer":           {person("launcher"), `mutation { launchRun(executionParams: {}) { schedule { futureTicks { results { evaluationResult } } } } }`, []string{"DryRunInstigationTick.evaluationResult"}},
+		"a dry run with a grant there":     {editorOfA, `mutation { scheduleDryRun(selectorData: {repositoryLocationName: "a"}) { evaluationResult } }`, nil},
+		"a dry run with a grant elsewhere": {editorOfA, `mutation { scheduleDryRun(selectorData: {repositoryLocationName: "b"}) { evaluationResult } }`, []string{"scheduleDryRun", "DryRunInstigationTick.evaluationResult"}},
 		"in a subscription's":              {person("launcher"), `subscription { logs { schedule { futureTicks { results { evaluationResult } } } } }`, []string{"DryRunInstigationTick.evaluationResult"}},
 		"one of two that is not allowed":   {editorOfA, `{ ...F } fragment F on Query { a: isPipelineConfigValid(pipeline: {repositoryLocationName: "a"}) { __typename } b: isPipelineConfigValid(pipeline: {repositoryLocationName: "b"}) { __typename } }`, []string{"isPipelineConfigValid"}},
 	}
@@ -343,6 +345,8 @@ func TestDryRunPermissions(t *testing.T) {
 	for document, want := range map[string][]identity.Permission{
 		`{ scheduleOrError { ... on Schedule { futureTicks { results { evaluationResult } } } } }`: {scheduleDryRun},
 		`{ sensorOrError { ... on Sensor { nextTick { evaluationResult } } } }`:                    {sensorDryRun},
+		`mutation { scheduleDryRun { evaluationResult } }`:                                         {scheduleDryRun, scheduleDryRun},
+		`mutation { sensorDryRun { ... on DryRunInstigationTick { evaluationResult } } }`:          {sensorDryRun, sensorDryRun},
 		`{ state { nextTick { evaluationResult } } }`:                                              {scheduleDryRun, sensorDryRun},
 	} {
 		var got []identity.Permission
@@ -357,12 +361,14 @@ func TestDryRunPermissions(t *testing.T) {
 
 // testSchema is the part of Dagster's that these tests name.
 const testSchema = `{"data":{"__schema":{"queryType":{"name":"Query"},"mutationType":{"name":"Mutation"},"subscriptionType":{"name":"Subscription"},"types":[
-{"kind":"SCALAR","name":"String"},
+{"kind":"SCALAR","name":"String"},{"kind":"SCALAR","name":"Boolean"},
+{"kind":"OBJECT","name":"Run","fields":[{"name":"hasTimeTravelPermission","type":{"kind":"NON_NULL","name":null,"ofType":{"kind":"SCALAR","name":"Boolean"}}}]},
 {"kind":"OBJECT","name":"Query","fields":[
  {"name":"scheduleOrError","type":{"kind":"UNION","name":"ScheduleOrError"}},{"name":"sensorOrError","type":{"kind":"UNION","name":"SensorOrError"}},
  {"name":"schedulesOrError","type":{"kind":"OBJECT","name":"Schedules"}},
  {"name":"isPipelineConfigValid","type":{"kind":"SCALAR","name":"String"}},{"name":"other","type":{"kind":"OBJECT","name":"Other"}},{"name":"state","type":{"kind":"OBJECT","name":"InstigationState"}}]},
-{"kind":"OBJECT","name":"Mutation","fields":[{"name":"launchRun","type":{"kind":"OBJECT","name":"Result"}}]},
+{"kind":"OBJECT","name":"Mutation","fields":[{"name":"launchRun","type":{"kind":"OBJECT","name":"Result"}},
+ {"name":"scheduleDryRun","type":{"kind":"OBJECT","name":"DryRunInstigationTick"}},{"name":"sensorDryRun","type":{"kind":"OBJECT","name":"DryRunInstigationTick"}}]},
 {"kind":"OBJECT","name":"Subscription","fields":[{"name":"logs","type":{"kind":"OBJECT","name":"Result"}}]},
 {"kind":"OBJECT","name":"Result","fields":[{"name":"schedule","type":{"kind":"OBJECT","name":"Schedule"}}]},
 {"kind":"OBJECT","name":"Schedules","fields":[{"name":"results","type":{"kind":"LIST","name":null,"ofType":{"kind":"OBJECT","name":"Schedule"}}}]},
@@ -373,7 +379,7 @@ const testSchema = `{"data":{"__schema":{"queryType":{"name":"Query"},"mutationT
 {"kind":"OBJECT","name":"InstigationState","fields":[{"name":"nextTick","type":{"kind":"OBJECT","name":"DryRunInstigationTick"}}]},
 {"kind":"OBJECT","name":"DryRunInstigationTicks","fields":[{"name":"results","type":{"kind":"LIST","name":null,"ofType":{"kind":"OBJECT","name":"DryRunInstigationTick"}}}]},
 {"kind":"OBJECT","name":"DryRunInstigationTick","fields":[{"name":"evaluationResult","type":{"kind":"SCALAR","name":"String"}},{"name":"timestamp","type":{"kind":"SCALAR","name":"String"}}]},
-{"kind":"OBJECT","name":"Other","fields":[{"name":"evaluationResult","type":{"kind":"SCALAR","name":"String"}}]}
+{"kind":"OBJECT","name":"Other","fields":[{"name":"evaluationResult","type":{"kind":"SCALAR","name":"String"}},{"name":"hasNumberOfPermissions","type":{"kind":"SCALAR","name":"String"}}]}
 ]}}}`
 
 // TestInheritedTags: a launcher who re-executes some steps sends back the tags of the parent run, and no others.

@@ -24,7 +24,7 @@ func codeActions(op *graphql.Operation, schema *graphql.Schema) []Action {
 	for _, field := range op.Fields {
 		walk.root = field
 		clear(walk.seen)
-		at := codePlace{chain: field.Name}
+		at := codePlace{chain: field.Name, instigator: dryRuns[field.Name]}
 		walk.field(root, field.Name, at)
 		for _, set := range field.Selections {
 			walk.selections(walk.typeOf(root, field.Name), set, at)

@@ -71,7 +71,7 @@ func (s *Server) rewriting(id identity.Identity, op *graphql.Operation, schema *
 		rules  string
 	}
 	return graphql.Recall(op.Memo, key{schema, s.Policy.RulesOf(id)}, func() (*graphql.Rewriting, error) {
-		return graphql.NewRewriting(op, schema, s.Policy.Rules(id))
+		return graphql.NewRewriting(op, schema, s.Policy.Rules(id, schema))
 	})
 }
 
