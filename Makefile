@@ -50,7 +50,7 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 .PHONY: test
 test: build venv venv-python-authkit chromium ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
-	go test -race ./cmd/... ./internal/... ./web/... ./migrations/...
+	go test -race ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
 	go test -count=1 -timeout 25m ./e2e/...
 
 # A version is made once; pip keeps what it downloaded, so that the next clone is made from its cache.
@@ -84,9 +84,13 @@ fuzz: ## run every fuzz target for FUZZTIME (1m)
 language: venv ## hold generated requests against Dagster's own reader for FUZZTIME (1m)
 	LANGUAGE_TIME=$(FUZZTIME) go test -count=1 -timeout 0 -v -run '^TestLanguage$$' ./e2e
 
-.PHONY: figures
-figures: build venv ## what AuthKit costs, beside a bare dagster-webserver (needs wrk)
-	@./e2e/figures.sh
+# wrk and nginx are Debian's packages, installed when they are missing and we may. All sides have the same Dagster.
+.PHONY: bench
+bench: build venv venv-python-authkit chromium ## figures beside bare Dagster, nginx and others, in 15 minutes; BENCH_QUICK=1: in 3
+	@{ command -v wrk && { command -v nginx || [ -x /usr/sbin/nginx ]; }; } >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq wrk nginx-light >/dev/null; }
+	@.venv-python-authkit/bin/pip install --quiet --disable-pip-version-check dagster==$(DAGSTER_VERSION) dagster-webserver==$(DAGSTER_VERSION)
+	@go run ./bench $(if $(BENCH_QUICK),-quick) $(BENCH_FLAGS)
 
 .PHONY: pictures
 pictures: venv ## make the README's pictures anew, in Chromium
