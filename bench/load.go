@@ -28,8 +28,6 @@ type series struct {
 	Front  string   `json:"front"`
 	Rounds []sample `json:"rounds"`
 	Median sample   `json:"median"`
-
-	broken bool // something went wrong, which was noted
 }
 
 func (s *series) summarise() {
@@ -64,9 +62,7 @@ func (b *bench) loadAll(ctx context.Context, cases []loadCase, fronts []*front, 
 				at := (round + turn) % len(fronts)
 				j := job{c, fronts[at], &results[i*len(fronts)+at]}
 				j.series.Case, j.series.Front = c.Name, fronts[at].name
-				if ctx.Err() == nil && !b.loadOnce(ctx, j, round, d) {
-					j.series.broken = true
-				}
+				b.loadOnce(ctx, j, round, d)
 			}
 		}
 	}
@@ -78,31 +74,33 @@ func (b *bench) loadAll(ctx context.Context, cases []loadCase, fronts []*front, 
 }
 
 // loadOnce is one round of one case on one front.
-func (b *bench) loadOnce(ctx context.Context, j job, round int, d time.Duration) bool {
-	if j.series.broken {
-		return false
+func (b *bench) loadOnce(ctx context.Context, j job, round int, d time.Duration) {
+	if ctx.Err() != nil {
+		return
 	}
 	got, err := sample{}, check(ctx, j.loadCase, j.front)
 	if err == nil {
 		got, err = b.measure(ctx, j, fmt.Sprintf("%d", round), j.run(d))
 	}
 	if ctx.Err() != nil {
-		return false // said once, at the end
+		return // said once, at the end
 	}
 	if err != nil {
 		b.note("%s, %s, round %d: %v", j.Name, j.front.name, round+1, err)
-		return false
+		return
 	}
 	j.series.Rounds = append(j.series.Rounds, got)
 	b.say("  %d/%d  %-38s %-15s %9.1f/s  p50 %8.2f ms  p99 %8.2f ms", round+1, b.options.rounds, j.Name, j.front.name, got.Rate, got.P50, got.P99)
 	if got.Bad > 0 {
 		b.note("%s, %s, round %d: %d requests of %d went wrong", j.Name, j.front.name, round+1, got.Bad, got.Requests)
 	}
-	return true
 }
 
 func (b *bench) measure(ctx context.Context, j job, seed string, d time.Duration) (sample, error) {
 	own, rest := j.front.own(), j.front.rest()
+	if err := waitIdle(ctx, slices.Concat(own, rest)); err != nil {
+		return sample{}, err
+	}
 	ownCPU, restCPU := cpuSeconds(own), cpuSeconds(rest)
 	got, err := runWrk(ctx, b.stage.dir, j.loadCase, j.front.address, j.front.cookies, seed, d)
 	if err != nil {

@@ -30,6 +30,11 @@ type options struct {
 	from    string
 }
 
+const (
+	usualBudget = 15 * time.Minute
+	quickBudget = 3 * time.Minute
+)
+
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:])
@@ -69,7 +74,7 @@ func parse(args []string) (options, error) {
 	o := options{}
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	flags.BoolVar(&o.quick, "quick", false, "one round of fewer and short loads, in 3 minutes; docs/ is left alone")
-	flags.DurationVar(&o.budget, "budget", 15*time.Minute, "how long the whole run may take")
+	flags.DurationVar(&o.budget, "budget", usualBudget, "how long the whole run may take")
 	flags.DurationVar(&o.load, "load", 0, "how long one load takes; 0 divides what is left of the budget")
 	flags.IntVar(&o.rounds, "rounds", 3, "rounds; the table has their medians")
 	flags.IntVar(&o.sockets, "sockets", 1000, "idle WebSockets")
@@ -83,7 +88,10 @@ func parse(args []string) (options, error) {
 		return o, err
 	}
 	if o.quick {
-		o.budget, o.rounds, o.sockets, o.docs = min(o.budget, 3*time.Minute), 1, min(o.sockets, 200), false
+		o.rounds, o.sockets, o.docs = 1, min(o.sockets, 200), false
+		if o.budget == usualBudget {
+			o.budget = quickBudget
+		}
 	}
 	if o.only != "" {
 		o.docs = false

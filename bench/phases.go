@@ -172,8 +172,8 @@ func (b *bench) loadPages(ctx context.Context, fronts []*front) {
 }
 
 const (
-	// loadOverhead is what a load takes beside its time: the check, and wrk's start and end.
-	loadOverhead = 300 * time.Millisecond
+	// loadOverhead is what a load takes beside its time: the check, the wait until all is idle, wrk's start and end.
+	loadOverhead = 500 * time.Millisecond
 	longestLoad  = 10 * time.Second
 	// reserve is a part of the time that is left for what takes longer than expected.
 	reserve = 0.05

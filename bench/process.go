@@ -182,6 +182,29 @@ func cpuSeconds(pids []int) float64 {
 	return ticks / ticksPerSecond
 }
 
+const (
+	idleWindow   = 100 * time.Millisecond
+	idleShare    = 0.2 // of one core
+	idlePatience = 10 * time.Second
+)
+
+// waitIdle waits until the processes have nothing to do, or for idlePatience: what a load leaves behind when it ends, and
+// files that are being compressed, are nobody else's cost.
+func waitIdle(ctx context.Context, pids []int) error {
+	before := cpuSeconds(pids)
+	for deadline := time.Now().Add(idlePatience); time.Now().Before(deadline); {
+		if err := pause(ctx, idleWindow); err != nil {
+			return err
+		}
+		now := cpuSeconds(pids)
+		if now-before <= idleShare*idleWindow.Seconds() {
+			break
+		}
+		before = now
+	}
+	return ctx.Err()
+}
+
 // residentMiB is the resident memory of these processes together.
 func residentMiB(pids []int) float64 {
 	var kib float64

@@ -85,6 +85,9 @@ func (r *report) pageTable() table {
 		}
 		t.add(cells...)
 	}
+	if len(r.Pages) == 0 {
+		return t
+	}
 	row("drawn, s", "%.2f", func(p pageLoad) float64 { return p.DrawnMS / 1000 })
 	row("filled, s", "%.2f", func(p pageLoad) float64 { return p.FilledMS / 1000 })
 	row("MB on the wire", "%.2f", func(p pageLoad) float64 { return p.Bytes / 1e6 })
@@ -104,6 +107,9 @@ func (r *report) processTable() table {
 			cells = append(cells, number(format, got))
 		}
 		t.add(cells...)
+	}
+	if len(r.Memory) == 0 {
+		return t
 	}
 	row("memory idle, MiB", "%.1f", func(m memory) float64 { return m.Idle })
 	row("memory after the run, MiB", "%.1f", func(m memory) float64 { return m.After })
