@@ -193,7 +193,7 @@ func (c languageCase) question(v verdict) (question, error) {
 	if v.op == nil {
 		return q, nil
 	}
-	q.Judged = &judgedFields{Type: string(v.op.Type)}
+	q.Judged = &judgedFields{Type: string(v.op.Type), Fields: []judgedField{}}
 	for _, f := range v.op.Fields {
 		arguments, err := v.op.Arguments(f)
 		if err != nil {
