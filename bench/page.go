@@ -20,9 +20,9 @@ const (
 	// pagePath lists the code locations: the page has something of Dagster's to show, and little.
 	pagePath     = "/locations"
 	pagePatience = 90 * time.Second
-	// quietFor is how long nothing more is loaded when a page is complete; its polls begin after 2 s and more.
-	quietFor      = time.Second
-	quietPatience = 10 * time.Second
+	// quietFor is how long nothing more is loaded when a page is complete: longer than Dagster needs for 1,000 assets.
+	quietFor      = 2 * time.Second
+	quietPatience = 15 * time.Second
 )
 
 // watchScript notes, in the page itself and by its own clock, when Dagster's navigation is drawn and when the row of the
