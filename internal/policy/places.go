@@ -162,8 +162,19 @@ func launchEach(p *places, arguments map[string]any) {
 // of the selected assets.
 const implicitAssetJob = "__ASSET_JOB"
 
-// parentTags name a run that Dagster takes as the parent, as executionMetadata.parentRunId and rootRunId do.
-var parentTags = map[string]bool{"dagster/parent_run_id": true, "dagster/root_run_id": true}
+// tagKinds are the run tags that tie a run to something which may live elsewhere: to a parent, as parentRunId and rootRunId do,
+// and to a backfill, which skips the partitions that it takes for launched.
+var tagKinds = map[string]Kind{"dagster/parent_run_id": Run, "dagster/root_run_id": Run, "dagster/backfill": Backfill}
+
+// tags adds what Dagster's list of ExecutionTag ties a run to.
+func (p *places) tags(value any) {
+	for _, tag := range graphql.List(value) {
+		key, _ := member(tag, "key").(string)
+		if kind, ties := tagKinds[key]; ties {
+			p.named(kind, member(tag, "value"))
+		}
+	}
+}
 
 // execution reads Dagster's input ExecutionParams.
 func execution(p *places, params any) {
@@ -178,11 +189,7 @@ func execution(p *places, params any) {
 	metadata := member(params, "executionMetadata")
 	p.optional(Run, member(metadata, "parentRunId"))
 	p.optional(Run, member(metadata, "rootRunId"))
-	for _, tag := range graphql.List(member(metadata, "tags")) {
-		if key, _ := member(tag, "key").(string); parentTags[key] {
-			p.optional(Run, member(tag, "value"))
-		}
-	}
+	p.tags(member(metadata, "tags"))
 }
 
 func relaunch(p *places, arguments map[string]any) {
@@ -191,6 +198,7 @@ func relaunch(p *places, arguments map[string]any) {
 	}
 	if params := arguments["reexecutionParams"]; params != nil {
 		p.named(Run, member(params, "parentRunId"))
+		p.tags(member(params, "extraTags"))
 	}
 }
 
@@ -202,6 +210,7 @@ func backfill(p *places, arguments map[string]any) {
 	}
 	p.assetKeys(member(params, "assetSelection"), "")
 	p.assetKeys(member(params, "partitionsByAssets"), "assetKey")
+	p.tags(member(params, "tags"))
 }
 
 func stop(origin, selector Kind, originID, selectorID string) func(*places, map[string]any) {
