@@ -63,7 +63,7 @@ test: build venv venv-python-authkit chromium ## unit tests with the race detect
 matrix: $(MATRIX_VERSIONS:%=.venv-matrix/%/made) ## the oracle, roles, surface and WebSockets on every version of Dagster in the README's table
 	@for version in $(MATRIX_VERSIONS); do \
 		echo "== dagster $$version"; \
-		E2E_DAGSTER=$$version go test -count=1 -timeout 20m -run '^Test($(MATRIX_TESTS))$$' ./e2e || exit 1; \
+		E2E_DAGSTER=$$version go test -v -count=1 -timeout 20m -run '^Test($(MATRIX_TESTS))$$' ./e2e || exit 1; \
 	done
 
 # The browser tests need Chromium. Debian's package is installed when it is missing and we may; otherwise they are skipped

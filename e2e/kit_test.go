@@ -53,6 +53,7 @@ type options struct {
 	noWait  bool // don't wait until Dagster is ready
 	from    *kit // take over this kit's folders and port
 	stdout  *os.File
+	oracle  bool // serve testdata/oracle.py, where runs are queued
 }
 
 // start runs dagster-authkit and ends it with the test.
@@ -76,11 +77,15 @@ func prepare(t testing.TB, o options) *kit {
 	}
 	dir := t.TempDir()
 	k := &kit{t: t, dir: dir, home: filepath.Join(dir, "home"), db: filepath.Join(dir, "auth.db")}
-	copyFile(t, "testdata/defs.py", filepath.Join(dir, "defs.py"))
+	defs, settings := "testdata/defs.py", "testdata/dagster.yaml"
+	if o.oracle {
+		defs, settings = "testdata/oracle.py", "testdata/oracle.yaml"
+	}
+	copyFile(t, defs, filepath.Join(dir, "defs.py"))
 	if err := os.Mkdir(k.home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	copyFile(t, "testdata/dagster.yaml", filepath.Join(k.home, "dagster.yaml"))
+	copyFile(t, settings, filepath.Join(k.home, "dagster.yaml"))
 	k.env = append(cleanEnv(),
 		"PATH="+filepath.Join(venv, "bin")+":"+os.Getenv("PATH"), "DAGSTER_HOME="+k.home,
 		"DAGSTER_AUTH_DB="+k.db, "DAGSTER_DISABLE_TELEMETRY=yes")
