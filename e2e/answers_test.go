@@ -84,6 +84,32 @@ func TestAnswersSayWhatOneMayDo(t *testing.T) {
 	}
 }
 
+// TestVariablesAreEachRequestsOwn: a document that is kept, with how its answers are rewritten, keeps nobody's variables.
+func TestVariablesAreEachRequestsOwn(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{})
+	k.cli("", "grant", "vic", "editor", "--location", "defs.py")
+	vic, larry := k.signIn("vic"), k.signIn("larry")
+	sensors := `query($key: String!, $wanted: Boolean!) { assetNodes(assetKeys: [{path: [$key]}]) { assetKey { path } hasWipePermission @include(if: $wanted) } }`
+	for _, c := range []*client{vic, larry, vic} {
+		for _, key := range []string{"my_asset", "dyn_asset"} {
+			for _, wanted := range []bool{true, false} {
+				got := c.graphql(sensors, map[string]any{"key": key, "wanted": wanted})
+				if !strings.Contains(got.Body, key) || strings.Contains(got.Body, "hasWipePermission") != wanted {
+					t.Errorf("asked for %s, wanted %t: got %s", key, wanted, got.Body)
+				}
+			}
+		}
+	}
+	mutation := `mutation($key: String!) { addDynamicPartition(repositorySelector: {` + repository + `}, partitionsDefName: "dyn", partitionKey: $key)
+		{ __typename } reloadRepositoryLocation(repositoryLocationName: "defs.py") { ... on WorkspaceLocationEntry { permissions { value } } } }`
+	for _, key := range []string{"first", "second"} {
+		if got := vic.graphql(mutation, map[string]any{"key": key}); !k.hasPartition(key) {
+			t.Errorf("%s was not made: %s", key, got.Body)
+		}
+	}
+}
+
 // data is the data of an answer as it came.
 func data(t *testing.T, c *client, document string) string {
 	t.Helper()

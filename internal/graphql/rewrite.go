@@ -45,9 +45,9 @@ type Judge func(permission string, place json.RawMessage) (allowed bool, reason 
 
 // Rewriting is what has to be done with the answers to one operation. It can be used many times, and at once.
 type Rewriting struct {
-	request Request
-	plan    *entry
-	added   map[string]addedField
+	query string
+	plan  *entry
+	added map[string]addedField
 }
 
 // NewRewriting finds the fields of the operation that have a rule, by their position in the schema. Rules are asked for by
@@ -72,13 +72,12 @@ func NewRewriting(op *Operation, s *Schema, rules func(parent, field string) *Ru
 	if err != nil {
 		return nil, err
 	}
-	request := op.Request
-	request.Query = text
-	return &Rewriting{request: request, plan: plan, added: add.added}, nil
+	return &Rewriting{query: text, plan: plan, added: add.added}, nil
 }
 
-// Request is what to forward: the operation's own with what has to be known besides.
-func (r *Rewriting) Request() Request { return r.request }
+// Query is the document to forward: the operation's own with what has to be known besides. Variables and the operation's name are
+// those of each request: a Rewriting knows nothing of them, since it serves many.
+func (r *Rewriting) Query() string { return r.query }
 
 // Writer rewrites one answer, {"data":...,"errors":...}, as it comes. An error of Write or Close means that what follows
 // must not be sent: the answer is broken, was cut short or is not of the schema. Close does not close w.

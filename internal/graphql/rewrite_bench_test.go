@@ -16,7 +16,7 @@ func assetGraph(tb testing.TB) (*Rewriting, []byte) {
 	schema := dagsterSchema(tb)
 	document := uiDocuments(tb)[assetGraphDocument]
 	r := newRewriting(tb, schema, document, dagsterRules())
-	op, err := Parse(r.Request(), roomier())
+	op, err := Parse(Request{Query: r.Query()}, roomier())
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -279,7 +279,7 @@ func TestRewriting(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRewriting(t, schema, tt.document, smallRules(!tt.everywhere))
-			if diff := cmp.Diff(tt.request, r.Request().Query); diff != "" {
+			if diff := cmp.Diff(tt.request, r.Query()); diff != "" {
 				t.Errorf("request (-want +got):\n%s", diff)
 			}
 			for _, part := range []int{1, 2, 3, 7, len(tt.answer)} {
@@ -300,7 +300,7 @@ func TestNewRewritingFindsNothing(t *testing.T) {
 		"{nope{hasTerminatePermission}}", "{...F} fragment F on Nope{canBulkTerminate}",
 	} {
 		if r := newRewriting(t, schema, document, smallRules(true)); r != nil {
-			t.Errorf("%s: got request %s, want nothing to rewrite", document, r.Request().Query)
+			t.Errorf("%s: got request %s, want nothing to rewrite", document, r.Query())
 		}
 	}
 	if newRewriting(t, schema, "{canBulkTerminate}", smallRules(true)) == nil {

@@ -34,7 +34,7 @@ func (s *Server) prepare(r *http.Request, j *judged, schema *graphql.Schema) err
 	var err error
 	j.Rewriting, err = s.rewriting(id, op, schema)
 	if j.Rewriting != nil {
-		j.Request = j.Rewriting.Request()
+		j.Request.Query = j.Rewriting.Query()
 	}
 	return err
 }
