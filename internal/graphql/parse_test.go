@@ -70,7 +70,8 @@ func TestParse(t *testing.T) {
 		"comments and marks": {"\ufeff{a#}\rb#}\u2028c\nd,,,\ufeff e}", "", ast.Query, []string{"a:a", "b:b", "d:d", "e:e"}, "query{a b d e}"},
 		"descriptions go":    {`"d" query A("""e""" $x:Int){a(x:$x)}`, "", ast.Query, []string{"a:a"}, "query A($x:Int){a(x:$x)}"},
 		"numbers and names": {
-			`query($v:Int){a1b2(x3:1,y:-2.5e+3,z4:[0-1E1"",2$v])}`, "", ast.Query, []string{"a1b2:a1b2"},
+			`query($v:Int){a1b2(x3:1,y:-2.5e+3,z4:[0-1E1"",2$v])}`, "", ast.Query,
+			[]string{"a1b2:a1b2"},
 			`query($v:Int){a1b2(x3:1,y:-2.5e+3,z4:[0,-1E1,"",2,$v])}`,
 		},
 		"keywords as names": {"query query{fragment:on mutation:query}", "", ast.Query, []string{"fragment:on", "mutation:query"}, "query query{fragment:on mutation:query}"},
