@@ -35,12 +35,7 @@ func newRoleCheck(roles *policy.Roles, log zerolog.Logger) *roleCheck {
 
 // learned is called when the upstream knows its Dagster.
 func (c *roleCheck) learned(upstream *dagster.Upstream) error {
-	known := upstream.Permissions()
-	for _, permission := range policy.NeededBy(upstream.Schema()) {
-		if !slices.Contains(known, permission) {
-			known = append(known, permission)
-		}
-	}
+	known := policy.KnownWith(upstream.Permissions(), upstream.Schema())
 	unknown := c.roles.Restrict(known)
 	if len(unknown) == 0 {
 		c.passed.Store(true)
@@ -68,9 +63,7 @@ func misfit(unknown map[identity.Role][]identity.Permission, known []identity.Pe
 	for _, role := range slices.Sorted(maps.Keys(unknown)) {
 		parts = append(parts, fmt.Sprintf("role %s lists %s", role, strings.Join(words(unknown[role]), ", ")))
 	}
-	names := words(known)
-	slices.Sort(names)
-	return misfitError{fmt.Sprintf("%s, which Dagster %s does not have: its permissions are %s", strings.Join(parts, "; "), version, strings.Join(names, ", "))}
+	return misfitError{fmt.Sprintf("%s, which Dagster %s does not have: its permissions are %s", strings.Join(parts, "; "), version, strings.Join(words(known), ", "))}
 }
 
 func words[T ~string](values []T) []string {

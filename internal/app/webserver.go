@@ -73,13 +73,13 @@ func (p *places) Locate(ctx context.Context, references []policy.Reference) (pol
 	return p.about.Locate(ctx, base.JoinPath(p.prefix), references)
 }
 
-// RunTags are the tags of runs.
-func (p *places) RunTags(ctx context.Context, runs []string) (map[string]map[string]string, error) {
+// Runs finds runs.
+func (p *places) Runs(ctx context.Context, ids []string) (map[string]policy.KnownRun, error) {
 	base, ready := p.target()
 	if !ready {
 		return nil, proxy.ErrUnavailable
 	}
-	return p.about.RunTags(ctx, base.JoinPath(p.prefix), runs)
+	return p.about.Runs(ctx, base.JoinPath(p.prefix), ids)
 }
 
 // Parents are the tags that re-executions inherit from runs.

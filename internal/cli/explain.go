@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"os"
 	"unicode/utf8"
 
@@ -115,18 +116,33 @@ func decide(ctx context.Context, settings shared, rules *policy.Policy, user acc
 		if err := about.Learn(ctx, settings.Upstream); err != nil {
 			return explanation{}, fmt.Errorf("%w: give --upstream the address of a dagster-webserver, not of AuthKit", err)
 		}
-		settings.roles.Restrict(about.Permissions())
+		settings.roles.Restrict(policy.KnownWith(about.Permissions(), about.Schema()))
 	}
 	actions := rules.Actions(op, about.Schema())
 	why.wanted = rules.Unlocated(id, actions)
-	if why.asked && len(why.wanted) > 0 {
-		var err error
-		if why.located, err = about.Locate(ctx, settings.Upstream, why.wanted); err != nil {
-			return explanation{}, err
-		}
+	if !why.asked {
+		why.decision = rules.Decide(id, actions, nil)
+		return why, nil
 	}
-	why.decision = rules.Decide(id, actions, why.located)
-	return why, nil
+	var err error
+	why.decision, why.located, err = rules.Settle(ctx, id, actions, asked{about, settings.Upstream})
+	return why, err
+}
+
+// asked is the Dagster that --upstream names.
+type asked struct {
+	*dagster.Upstream
+	base *url.URL
+}
+
+// Locate finds the code locations of things.
+func (a asked) Locate(ctx context.Context, references []policy.Reference) (policy.Located, error) {
+	return a.Upstream.Locate(ctx, a.base, references)
+}
+
+// Runs finds runs.
+func (a asked) Runs(ctx context.Context, ids []string) (map[string]policy.KnownRun, error) {
+	return a.Upstream.Runs(ctx, a.base, ids)
 }
 
 // readOperation reads the document and its variables as the server would read them in one request.

@@ -16,6 +16,7 @@ import (
 var creatorTags = []string{
 	"dagster/schedule_name", "dagster/sensor_name", "dagster/created_by", "dagster/auto_materialize",
 	"dagster/auto_observe", "dagster/retry_number", "dagster/reporting_user",
+	".dagster/repository", // says of which code location a run is; hidden, so that no client sends it back
 }
 
 // executionTag is the input type of a run tag in Dagster's schema: {key, value}.

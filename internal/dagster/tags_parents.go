@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/policy"
 )
 
 const reexecutionParams = "reexecutionParams"
@@ -31,9 +32,13 @@ func (u *Upstream) Parents(ctx context.Context, base *url.URL, op *graphql.Opera
 	}
 	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
 	defer cancel()
-	runs, err := u.askTags(ctx, base, ids)
+	known, err := u.askRuns(ctx, base, ids)
 	if err != nil {
-		return nil, fmt.Errorf("asking Dagster for the tags of runs: %w", err)
+		return nil, fmt.Errorf("asking Dagster for runs: %w", err)
+	}
+	runs := map[string]map[string]string{}
+	for id, run := range known {
+		runs[id] = run.Tags
 	}
 	running, err := u.runningBackfills(ctx, base, runs)
 	if err != nil {
@@ -48,16 +53,13 @@ func (u *Upstream) Parents(ctx context.Context, base *url.URL, op *graphql.Opera
 	return parents, nil
 }
 
-// RunTags asks Dagster for the tags of runs. A run that it does not know is absent.
-func (u *Upstream) RunTags(ctx context.Context, base *url.URL, ids []string) (map[string]map[string]string, error) {
-	if len(ids) > maxReferences {
-		return nil, fmt.Errorf("the tags of %d runs are asked for, more than %d", len(ids), maxReferences)
-	}
+// Runs asks Dagster for the jobs and tags of runs. A run that it does not know is absent.
+func (u *Upstream) Runs(ctx context.Context, base *url.URL, ids []string) (map[string]policy.KnownRun, error) {
 	ctx, cancel := context.WithTimeout(ctx, locateTimeout)
 	defer cancel()
-	runs, err := u.askTags(ctx, base, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return len(id) > maxID }))
+	runs, err := u.askRuns(ctx, base, slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return len(id) > maxID }))
 	if err != nil {
-		return nil, fmt.Errorf("asking Dagster for the tags of runs: %w", err)
+		return nil, fmt.Errorf("asking Dagster for runs: %w", err)
 	}
 	return runs, nil
 }
@@ -92,19 +94,25 @@ func reexecuted(op *graphql.Operation) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-const askRunTags = `query AuthKitRunTags($runs: [String!], $limit: Int) {
-  runs: runsOrError(filter: {runIds: $runs}, limit: $limit) { __typename ... on Runs { results { runId tags { key value } } } } }`
+const askAboutRuns = `query AuthKitRuns($runs: [String!], $limit: Int) {
+  runs: runsOrError(filter: {runIds: $runs}, limit: $limit) { __typename ... on Runs { results {
+    runId pipelineName repositoryOrigin { repositoryLocationName repositoryName } tags { key value } } } } }`
 
-func (u *Upstream) askTags(ctx context.Context, base *url.URL, ids []string) (map[string]map[string]string, error) {
-	data, err := u.query(ctx, base, askRunTags, map[string]any{"runs": ids, "limit": len(ids)})
+func (u *Upstream) askRuns(ctx context.Context, base *url.URL, ids []string) (map[string]policy.KnownRun, error) {
+	data, err := u.query(ctx, base, askAboutRuns, map[string]any{"runs": ids, "limit": len(ids)})
 	if err != nil {
 		return nil, err
 	}
 	var answer struct {
 		Type    string `json:"__typename"`
 		Results []struct {
-			RunID string `json:"runId"`
-			Tags  []struct{ Key, Value string }
+			RunID  string `json:"runId"`
+			Job    string `json:"pipelineName"`
+			Origin struct {
+				Location   string `json:"repositoryLocationName"`
+				Repository string `json:"repositoryName"`
+			} `json:"repositoryOrigin"`
+			Tags []struct{ Key, Value string }
 		}
 	}
 	if err := decode(data["runs"], &answer); err != nil {
@@ -113,12 +121,13 @@ func (u *Upstream) askTags(ctx context.Context, base *url.URL, ids []string) (ma
 	if answer.Type != "Runs" {
 		return nil, unexpected("runs", answer.Type)
 	}
-	runs := map[string]map[string]string{}
+	runs := map[string]policy.KnownRun{}
 	for _, run := range answer.Results {
-		runs[run.RunID] = map[string]string{}
+		tags := map[string]string{}
 		for _, tag := range run.Tags {
-			runs[run.RunID][tag.Key] = tag.Value
+			tags[tag.Key] = tag.Value
 		}
+		runs[run.RunID] = policy.KnownRun{Job: policy.Job{Location: run.Origin.Location, Repository: run.Origin.Repository, Name: run.Job}, Tags: tags}
 	}
 	return runs, nil
 }

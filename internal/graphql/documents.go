@@ -93,20 +93,19 @@ type Memo struct {
 // maxFacts bounds a Memo: facts that depend on who asks are as many as there are kinds of people, and on the schema.
 const maxFacts = 32
 
-// Recall returns the fact of that key, and makes it when it is not known. Keys are compared as map keys. A nil Memo, of an
-// operation that nobody keeps, makes it each time.
-func Recall[T any](m *Memo, key any, find func() (T, error)) (T, error) {
-	if m == nil {
-		return find()
+// Recall returns the fact of that key, and finds it out when it is not known: find says whether the fact is worth keeping. Keys are
+// compared as map keys. With a nil Memo, of an operation that nobody keeps, it is found out each time.
+func Recall[T any](m *Memo, key any, find func() (fact T, keep bool, err error)) (T, error) {
+	if m != nil {
+		m.mu.Lock()
+		known, found := m.facts[key].(T)
+		m.mu.Unlock()
+		if found {
+			return known, nil
+		}
 	}
-	m.mu.Lock()
-	known, found := m.facts[key].(T)
-	m.mu.Unlock()
-	if found {
-		return known, nil
-	}
-	fact, err := find()
-	if err != nil {
+	fact, keep, err := find()
+	if m == nil || err != nil || !keep {
 		return fact, err
 	}
 	m.mu.Lock()

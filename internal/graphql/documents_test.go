@@ -70,7 +70,7 @@ func TestDocumentsAreBounded(t *testing.T) {
 func TestRecall(t *testing.T) {
 	t.Parallel()
 	made := 0
-	fact := func() (int, error) { made++; return made, nil }
+	fact := func() (int, bool, error) { made++; return made, true, nil }
 	m := &Memo{}
 	for range 3 {
 		if got, err := Recall(m, "key", fact); got != 1 || err != nil {
@@ -80,7 +80,7 @@ func TestRecall(t *testing.T) {
 	if got, _ := Recall(m, "other", fact); got != 2 {
 		t.Errorf("another key: got %d", got)
 	}
-	if _, err := Recall(m, "failing", func() (int, error) { return 0, errors.New("no") }); err == nil {
+	if _, err := Recall(m, "failing", func() (int, bool, error) { return 0, true, errors.New("no") }); err == nil {
 		t.Error("no error")
 	}
 	if got, err := Recall(m, "failing", fact); got != 3 || err != nil {
@@ -88,6 +88,13 @@ func TestRecall(t *testing.T) {
 	}
 	if got, _ := Recall(nil, "key", fact); got != 4 {
 		t.Errorf("without a memo: got %d", got)
+	}
+	passing := func() (int, bool, error) { made++; return made, false, nil }
+	if first, _ := Recall(m, "passing", passing); first != 5 {
+		t.Errorf("got %d", first)
+	}
+	if again, _ := Recall(m, "passing", passing); again != 6 {
+		t.Errorf("what is not worth keeping was kept: got %d", again)
 	}
 	for i := range 10 * maxFacts {
 		_, _ = Recall(m, i, fact)

@@ -137,6 +137,9 @@ func uniqueVariables(op *ast.OperationDefinition) error {
 	return nil
 }
 
+// Forget gives the memory of decoded variables back. They are decoded anew when somebody asks for Arguments again.
+func (op *Operation) Forget() { op.variables = sync.OnceValues(op.decodeVariables) }
+
 // decodeVariables keeps numbers as json.Number, so that none loses digits.
 func (op *Operation) decodeVariables() (map[string]any, error) {
 	return decodeVariables(op.Request.Variables)

@@ -48,7 +48,12 @@ type Rewriting struct {
 	query string
 	plan  *entry
 	added map[string]addedField
+	steps int // selections that were put in place
 }
+
+// Swollen reports whether the Rewriting takes far more memory than the document that it was made of, which fragments in one
+// another can do: it is not to be kept.
+func (r *Rewriting) Swollen() bool { return r != nil && r.steps > len(r.query)/4 }
 
 // NewRewriting finds the fields of the operation that have a rule, by their position in the schema. Rules are asked for by
 // the name of the type on which the field stands; for an interface also by the names of the types that it may be. It is
@@ -68,11 +73,11 @@ func NewRewriting(op *Operation, s *Schema, rules func(parent, field string) *Ru
 	if err != nil {
 		return nil, err
 	}
-	plan, err := newPlan(document, add)
+	plan, steps, err := newPlan(document, add)
 	if err != nil {
 		return nil, err
 	}
-	return &Rewriting{query: text, plan: plan, added: add.added}, nil
+	return &Rewriting{query: text, plan: plan, added: add.added, steps: steps}, nil
 }
 
 // Query is the document to forward: the operation's own with what has to be known besides. Variables and the operation's name are

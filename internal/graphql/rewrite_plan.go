@@ -9,7 +9,7 @@ import (
 
 // maxPlan bounds the selections that are put in place to make a plan. The largest document of Dagster's UI needs some
 // hundreds; fragments that spread fragments could make any number.
-const maxPlan = 100_000
+const maxPlan = 20_000
 
 // entry says what becomes of a value of an answer. No entry: it passes, and all that is in it.
 type entry struct {
@@ -66,18 +66,18 @@ type planner struct {
 	steps     int
 }
 
-func newPlan(document *ast.QueryDocument, add *addition) (*entry, error) {
+func newPlan(document *ast.QueryDocument, add *addition) (plan *entry, steps int, err error) {
 	p := planner{fragments: add.fragments, facts: add.facts, added: add.added, nodes: map[string]*node{}}
 	data, err := p.node([]ast.SelectionSet{document.Operations[0].SelectionSet})
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	answer := newNode()
 	answer.add("data", &entry{node: data})
 	if len(add.added) > 0 {
 		answer.add("errors", &entry{kind: entryErrors})
 	}
-	return &entry{node: answer}, nil
+	return &entry{node: answer}, p.steps, nil
 }
 
 // members are the fields of an object by their keys.

@@ -390,20 +390,21 @@ const testSchema = `{"data":{"__schema":{"queryType":{"name":"Query"},"mutationT
 func TestInheritedTags(t *testing.T) {
 	t.Parallel()
 	p := customRoles(t)
-	parent := map[string]map[string]string{"r1": {"ecs/task_arn": "arn"}}
+	parent := map[string]KnownRun{"r1": {Job: Job{"a", "r", "j"}, Tags: map[string]string{"ecs/task_arn": "arn"}}}
 	reexecute := func(mutation, params string) string {
-		return `mutation { it: ` + mutation + `(executionParams: {selector: {repositoryLocationName: "a"}, executionMetadata: {` + params + `}}) }`
+		return `mutation { it: ` + mutation + `(executionParams: {selector: {` + selectorA + `, pipelineName: "j"}, executionMetadata: {` + params + `}}) }`
 	}
 	for document, allowed := range map[string]bool{
-		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                     true,
-		reexecute("launchPipelineReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "x", value: "y"}]`):        true,
-		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "other"}]`):                                   false,
-		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "ecs/cpu", value: "9"}]`):       false,
-		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "ecs/task_arn", value: "no"}]`): false,
-		reexecute("launchRunReexecution", `parentRunId: "r2", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                     false,
-		reexecute("launchRunReexecution", `tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                        false,
-		reexecute("launchRun", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                false,
-		`mutation { it: launchRunReexecution(reexecutionParams: {parentRunId: "r1", extraTags: [{key: "ecs/task_arn", value: "arn"}]}) }`:       false,
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                                                              true,
+		reexecute("launchPipelineReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "x", value: "y"}]`):                                                                 true,
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "other"}]`):                                                                                            false,
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "ecs/cpu", value: "9"}]`):                                                                false,
+		reexecute("launchRunReexecution", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}, {key: "ecs/task_arn", value: "no"}]`):                                                          false,
+		reexecute("launchRunReexecution", `parentRunId: "r2", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                                                              false,
+		reexecute("launchRunReexecution", `tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                                                                                 false,
+		reexecute("launchRun", `parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}]`):                                                                                                         false,
+		`mutation { it: launchRunReexecution(executionParams: {selector: {` + selectorA + `, jobName: "other"}, executionMetadata: {parentRunId: "r1", tags: [{key: "ecs/task_arn", value: "arn"}]}}) }`: false,
+		`mutation { it: launchRunReexecution(reexecutionParams: {parentRunId: "r1", extraTags: [{key: "ecs/task_arn", value: "arn"}]}) }`:                                                                false,
 	} {
 		actions := p.Actions(parse(t, document), nil)
 		asked := p.Parents(person("launcher"), actions)

@@ -164,7 +164,10 @@ const implicitAssetJob = "__ASSET_JOB"
 
 // tagKinds are the run tags that tie a run to something which may live elsewhere: to a parent, as parentRunId and rootRunId do,
 // and to a backfill, which skips the partitions that it takes for launched.
-var tagKinds = map[string]Kind{"dagster/parent_run_id": Run, "dagster/root_run_id": Run, "dagster/backfill": Backfill}
+var tagKinds = map[string]Kind{
+	"dagster/parent_run_id": Run, "dagster/root_run_id": Run,
+	"dagster/backfill": Backfill, "dagster/parent_backfill_id": Backfill, "dagster/root_backfill_id": Backfill,
+}
 
 // tags adds what Dagster's list of ExecutionTag ties a run to.
 func (p *places) tags(value any) {

@@ -205,13 +205,13 @@ func (n Need) String() string {
 	return fmt.Sprintf("the %s role", n.Role.Title())
 }
 
-// NeededBy are the permissions that the mutations and queries of a schema need here, which may be more than that Dagster has:
+// KnownWith are the permissions that Dagster announces and those that its mutations and queries need here, which may be more:
 // before 1.13 it has none for dry runs.
-func NeededBy(schema *graphql.Schema) []identity.Permission {
-	needed := []identity.Permission{scheduleDryRun, sensorDryRun, launchPipelineExecution} // of the queries, in every version
+func KnownWith(announced []identity.Permission, schema *graphql.Schema) []identity.Permission {
+	known := append([]identity.Permission{scheduleDryRun, sensorDryRun, launchPipelineExecution}, announced...) // of the queries, in every version
 	for _, field := range schema.MutationFields() {
-		needed = append(needed, mutations[field]...)
+		known = append(known, mutations[field]...)
 	}
-	slices.Sort(needed)
-	return slices.Compact(needed)
+	slices.Sort(known)
+	return slices.Compact(known)
 }

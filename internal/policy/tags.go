@@ -75,7 +75,11 @@ func MatchTag(pattern, key string) bool {
 
 // Inherited says that a re-execution sends a tag which its parent run may have too: Dagster's UI sends all of a run's tags when
 // it re-executes some of its steps, those included that the run launcher wrote.
-type Inherited struct{ Run, Value string }
+// Only a run of the same job counts as its parent: the tags of one job's pods are not another's to have.
+type Inherited struct {
+	Run, Value string
+	Job        Job // which the request selects
+}
 
 // inheritable are the tags of a re-execution with their values and its parent, where the client names both.
 func inheritable(mutation string, arguments map[string]any) map[string]Inherited {
@@ -87,6 +91,8 @@ func inheritable(mutation string, arguments map[string]any) map[string]Inherited
 	if parent == "" {
 		return nil
 	}
+	selector := member(arguments, "executionParams", "selector")
+	job := Job{text(selector, "repositoryLocationName"), text(selector, "repositoryName"), text(selector, "jobName") + text(selector, "pipelineName")}
 	tags := map[string]Inherited{}
 	for _, tag := range graphql.List(member(metadata, "tags")) {
 		key, _ := member(tag, "key").(string)
@@ -94,9 +100,14 @@ func inheritable(mutation string, arguments map[string]any) map[string]Inherited
 		if before, twice := tags[key]; !isText || twice && before.Value != value {
 			return nil // which of the two counts is Dagster's to know
 		}
-		tags[key] = Inherited{parent, value}
+		tags[key] = Inherited{parent, value, job}
 	}
 	return tags
+}
+
+func text(object any, name string) string {
+	value, _ := member(object, name).(string)
+	return value
 }
 
 // Parents are the runs whose tags decide whether a protected tag is an inherited one, for somebody who may not send it.
@@ -114,12 +125,13 @@ func (p *Policy) Parents(id identity.Identity, actions []Action) []string {
 
 // Inheriting are the actions without the needs of those tags that the parent run has too. Whoever may re-execute a run gets its
 // tags anyway, when Dagster copies them.
-func Inheriting(actions []Action, tags map[string]map[string]string) []Action {
+func Inheriting(actions []Action, runs map[string]KnownRun) []Action {
 	actions = slices.Clone(actions)
 	for i := range actions {
 		actions[i].Needs = slices.DeleteFunc(slices.Clone(actions[i].Needs), func(need Need) bool {
-			value, has := tags[need.Inherited.Run][need.Tag]
-			return need.Inherited.Run != "" && has && value == need.Inherited.Value
+			parent, known := runs[need.Inherited.Run]
+			value, has := parent.Tags[need.Tag]
+			return need.Inherited.Run != "" && known && parent.Job == need.Inherited.Job && has && value == need.Inherited.Value
 		})
 	}
 	return actions

@@ -58,14 +58,20 @@ type Static struct {
 	transport http.RoundTripper
 	log       zerolog.Logger
 	flights   singleflight.Group
-	squeezing chan struct{} // one place: compressing is not to take the cores from requests
 
 	mu     sync.Mutex
 	of     string // the version whose files are kept
 	files  map[string]*list.Element
 	recent *list.List // of *file, the least recently used last
 	kept   int64
+	// plain are the files that wait for being compressed, by one goroutine that is there while there are any: it is not to
+	// take the cores from requests.
+	plain    []*file
+	squeezes bool
 }
+
+// maxPlain bounds the files that wait for being compressed; Dagster 1.13 has 60 that are worth it.
+const maxPlain = 256
 
 // file is one kept file in its forms. Its bytes never change; forms are added.
 type file struct {
@@ -92,7 +98,7 @@ func NewStatic(o StaticOptions) (*Static, error) {
 	}
 	return &Static{
 		target: o.Target, version: o.Version, prefix: o.Prefix, size: o.Size, transport: o.Transport, log: o.Log,
-		squeezing: make(chan struct{}, 1), files: map[string]*list.Element{}, recent: list.New(),
+		files: map[string]*list.Element{}, recent: list.New(),
 	}, nil
 }
 
@@ -120,7 +126,7 @@ func (s *Static) immutable(r *http.Request) bool {
 		return false
 	}
 	name, below := strings.CutPrefix(r.URL.Path, s.prefix+"/_next/static/")
-	return below && immutableName.MatchString(name[strings.LastIndexByte(name, '/')+1:])
+	return below && !strings.Contains(name, "//") && !strings.HasPrefix(name, "/") && immutableName.MatchString(name[strings.LastIndexByte(name, '/')+1:])
 }
 
 // find returns the file as it is kept, marked as used just now.
@@ -149,9 +155,7 @@ func (s *Static) fetch(ctx context.Context, version, path string) (*file, error)
 		if err != nil {
 			return nil, err
 		}
-		if s.keep(version, fetched) {
-			go s.squeeze(version, fetched)
-		}
+		s.keep(version, fetched)
 		return fetched, nil
 	})
 	select {
@@ -197,16 +201,22 @@ func (s *Static) ask(ctx context.Context, path string) (*file, error) {
 }
 
 // keep puts the file before all others, and those used least recently out, until the rest fits.
-func (s *Static) keep(version string, f *file) bool {
+func (s *Static) keep(version string, f *file) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.of != version || s.files[f.path] != nil || f.bytes() > s.size {
-		return false
+		return
 	}
 	s.files[f.path] = s.recent.PushFront(f)
 	s.kept += f.bytes()
 	s.shrink()
-	return true
+	if compressible(f.kind) && len(s.plain) < maxPlain {
+		s.plain = append(s.plain, f)
+		if !s.squeezes {
+			s.squeezes = true
+			go s.squeeze()
+		}
+	}
 }
 
 func (s *Static) shrink() {
@@ -218,36 +228,48 @@ func (s *Static) shrink() {
 	}
 }
 
-// squeeze adds the compressed forms, the best for the wire last since it takes longest.
-func (s *Static) squeeze(version string, f *file) {
-	s.squeezing <- struct{}{}
-	defer func() { <-s.squeezing }()
-	if !compressible(f.kind) {
-		return
+// squeeze adds the compressed forms to the files that wait, until none does.
+func (s *Static) squeeze() {
+	for {
+		s.mu.Lock()
+		if len(s.plain) == 0 {
+			s.squeezes = false
+			s.mu.Unlock()
+			return
+		}
+		f := s.plain[0]
+		s.plain = s.plain[1:]
+		s.mu.Unlock()
+		s.pack(f)
 	}
+}
+
+// pack makes the forms that take longest last. A file that is kept no more is left alone.
+func (s *Static) pack(f *file) {
 	for _, coding := range codings {
+		if !s.keeps(f) {
+			return
+		}
 		packed, err := coding.pack(f.plain)
 		if err != nil {
 			s.log.Warn().Err(err).Str("path", f.path).Msg("compressing a static file failed")
 			return
 		}
-		if len(packed) < len(f.plain) {
-			s.add(version, f, coding.name, packed)
+		s.mu.Lock()
+		if element := s.files[f.path]; element != nil && element.Value == f && len(packed) < len(f.plain) {
+			f.packed[coding.name] = packed
+			s.kept += int64(len(packed))
+			s.shrink()
 		}
+		s.mu.Unlock()
 	}
 }
 
-// add gives a kept file another form; of one that was dropped meanwhile it is not counted.
-func (s *Static) add(version string, f *file, coding string, packed []byte) {
+func (s *Static) keeps(f *file) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	element := s.files[f.path]
-	if s.of != version || element == nil || element.Value != f {
-		return
-	}
-	f.packed[coding] = packed
-	s.kept += int64(len(packed))
-	s.shrink()
+	return element != nil && element.Value == f
 }
 
 // answer writes the form that the client likes best. http.ServeContent knows about HEAD, ranges and what the client has already.
@@ -268,9 +290,9 @@ func (s *Static) answer(w http.ResponseWriter, r *http.Request, f *file) {
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(body))
 }
 
-// choose leaves a file plain for those who want a part of it.
+// choose leaves a file plain for those who want a part of it, or the one that they have.
 func (s *Static) choose(header http.Header, f *file) (coding string, body []byte) {
-	if header.Get("Range") != "" {
+	if header.Get("Range") != "" || header.Get("If-Match") != "" {
 		return "", f.plain
 	}
 	s.mu.Lock()

@@ -137,6 +137,9 @@ func TestStaticServesFromMemory(t *testing.T) {
 	if part.Code != http.StatusPartialContent || part.Body.String() != "render" || part.Header().Get("Content-Encoding") != "" {
 		t.Errorf("a range: %d %q", part.Code, part.Body)
 	}
+	if w, _ := ask(s, "GET", scriptPath, "Accept-Encoding", "br", "If-Match", `"another"`); w.Code != http.StatusPreconditionFailed || w.Header().Get("Content-Length") != "" {
+		t.Errorf("another entity: %d, %v", w.Code, w.Header())
+	}
 	if b.asked.Load() != 1 {
 		t.Errorf("Dagster was asked %d times", b.asked.Load())
 	}
@@ -149,7 +152,7 @@ func TestStaticLeavesTheRest(t *testing.T) {
 	for _, path := range []string{
 		"/dag/_next/static/chunks/main.js", "/dag/_next/static/build/_buildManifest.js", "/dag/favicon.png", "/dag/",
 		"/dag/vendor/0123456789abcdef.js", "/_next/static/0123456789abcdef.js", "/dag/graphql",
-		scriptPath + "?x=1", "/dag/_next/static/0123456789abcdef", "/dag/_next/static/0123456789abcdef.js/other",
+		scriptPath + "?x=1", "/dag/_next/static//0123456789abcdef.js", "/dag/_next/static/a//0123456789abcdef.js", "/dag/_next/static/0123456789abcdef", "/dag/_next/static/0123456789abcdef.js/other",
 	} {
 		if w, served := ask(s, "GET", path); served || w.Body.Len() > 0 {
 			t.Errorf("%s was served", path)

@@ -70,8 +70,9 @@ func (s *Server) rewriting(id identity.Identity, op *graphql.Operation, schema *
 		schema *graphql.Schema
 		rules  string
 	}
-	return graphql.Recall(op.Memo, key{schema, s.Policy.RulesOf(id)}, func() (*graphql.Rewriting, error) {
-		return graphql.NewRewriting(op, schema, s.Policy.Rules(id, schema))
+	return graphql.Recall(op.Memo, key{schema, s.Policy.RulesOf(id)}, func() (*graphql.Rewriting, bool, error) {
+		rewriting, err := graphql.NewRewriting(op, schema, s.Policy.Rules(id, schema))
+		return rewriting, !rewriting.Swollen(), err
 	})
 }
 

@@ -58,24 +58,20 @@ func (s *Server) judge(r *http.Request) (judged, error) {
 	}
 }
 
-// decide judges the actions, and asks Dagster first where things live when that can make a difference.
+// decide judges the actions, and has Dagster asked first where that can make a difference. In report-only mode a Dagster that
+// does not answer keeps nobody from going on.
 func (s *Server) decide(r *http.Request, j judged, actions ...policy.Action) (judged, error) {
 	id := identityFrom(r.Context())
-	var located policy.Located
-	if references := s.Policy.Unlocated(id, actions); len(references) > 0 {
-		var err error
-		if located, err = s.Places.Locate(r.Context(), references); err != nil {
-			return judged{}, fmt.Errorf("%w: %w", errNotLocated, err)
-		}
+	decision, located, err := s.Policy.Settle(r.Context(), id, actions, s.Places)
+	switch {
+	case errors.Is(err, policy.ErrTooMany):
+		return judged{}, &graphql.Error{Status: http.StatusRequestEntityTooLarge, Message: "The request names too many things at once: send it in parts."}
+	case err != nil && s.ReportOnly:
+		decision = s.Policy.Decide(id, actions, nil)
+	case err != nil:
+		return judged{}, fmt.Errorf("%w: %w", errNotLocated, err)
 	}
-	if runs := s.Policy.Parents(id, actions); len(runs) > 0 {
-		tags, err := s.Places.RunTags(r.Context(), runs)
-		if err != nil {
-			return judged{}, fmt.Errorf("%w: %w", errNotLocated, err)
-		}
-		actions = policy.Inheriting(actions, tags)
-	}
-	j.Decision = s.Policy.Decide(id, actions, located)
+	j.Decision = decision
 	j.addLocations(located)
 	if j.Operation != nil && j.Operation.Type != "mutation" {
 		for _, verdict := range j.Decision.Refused() {
@@ -129,27 +125,44 @@ func wantsGraphiQL(r *http.Request) bool {
 }
 
 func (s *Server) judgeGraphQL(r *http.Request) (judged, error) {
-	op, err := s.readGraphQL(r)
+	schema := s.Upstream.Schema()
+	var op *graphql.Operation
+	var actions []policy.Action
+	err := s.inTurn(r, func() (err error) {
+		if op, err = s.readGraphQL(r); err == nil {
+			actions = s.Policy.Actions(op, schema)
+		}
+		return err
+	})
 	if err != nil {
 		return judged{}, err
 	}
-	schema := s.Upstream.Schema()
-	actions := s.Policy.Actions(op, schema)
+	if r.ContentLength > heavyBody {
+		op.Forget()
+	}
 	j, err := s.decide(r, judged{Operation: op, Audited: op.Type == "mutation" && len(actions) > 0, Targets: targets(op)}, actions...)
-	if err == nil && s.runs(j.Decision) {
-		err = s.prepare(r, &j, schema)
+	if err != nil || !s.runs(j.Decision) {
+		return j, err
+	}
+	err = s.inTurn(r, func() error { return s.prepare(r, &j, schema) })
+	if r.ContentLength > heavyBody {
+		op.Forget()
 	}
 	return j, err
+}
+
+// inTurn lets large bodies be worked on one after the other: decoded they take many times their size for a moment.
+func (s *Server) inTurn(r *http.Request, work func() error) error {
+	if r.ContentLength > heavyBody {
+		s.heavy.Lock()
+		defer s.heavy.Unlock()
+	}
+	return work()
 }
 
 func (s *Server) readGraphQL(r *http.Request) (*graphql.Operation, error) {
 	if r.Method != http.MethodGet && r.Method != http.MethodPost {
 		return nil, &graphql.Error{Status: http.StatusMethodNotAllowed, Message: "GraphQL takes GET and POST."}
-	}
-	if r.ContentLength > heavyBody {
-		// What is read takes many times its size for a moment: large bodies are read one after the other.
-		s.heavy.Lock()
-		defer s.heavy.Unlock()
 	}
 	request, err := graphql.ReadHTTP(r, s.Limits)
 	if err != nil {

@@ -13,8 +13,7 @@ const minCompressed = 1400
 
 // newCompress makes the layer that compresses Dagster's answers on the way, by zstd or gzip at fast levels. It stands outside
 // of the layers that read answers. What is compressed already, is tiny, or is a part of something passes as it is; what
-// Dagster streams is flushed as it comes. AuthKit's own pages are not below it: they show what a client typed beside
-// what is secret (BREACH).
+// Dagster streams is flushed as it comes. The pages with forms are not below it: those show what a client typed (BREACH).
 func newCompress() (func(http.Handler) http.Handler, error) {
 	wrap, err := gzhttp.NewWrapper(
 		gzhttp.MinSize(minCompressed), gzhttp.CompressionLevel(gzip.BestSpeed), gzhttp.SetContentType(false),

@@ -88,10 +88,9 @@ type Talk interface {
 
 // Places tells where things live and where runs come from, by asking Dagster.
 type Places interface {
-	Locate(ctx context.Context, references []policy.Reference) (policy.Located, error)
+	policy.Dagster
 	// AssetLocations is the whole asset graph: where each asset is defined.
 	AssetLocations(ctx context.Context) (func(path []string) []string, error)
-	RunTags(ctx context.Context, runs []string) (map[string]map[string]string, error)
 	// Parents are the tags that re-executions by a run's ID inherit.
 	Parents(ctx context.Context, op *graphql.Operation) (dagster.Parents, error)
 }
