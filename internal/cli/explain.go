@@ -125,8 +125,21 @@ func decide(ctx context.Context, settings shared, rules *policy.Policy, user acc
 		return why, nil
 	}
 	var err error
-	why.decision, why.located, err = rules.Settle(ctx, id, actions, asked{about, settings.Upstream})
-	return why, err
+	if why.decision, why.located, err = rules.Settle(ctx, id, actions, asked{about, settings.Upstream}); err != nil {
+		return why, err
+	}
+	return why, sendable(op, about.Schema(), rules.Rules(id, about.Schema()))
+}
+
+// sendable finds what the server refuses of a request whatever the role: keys and variables that it can't tell apart from its own.
+func sendable(op *graphql.Operation, schema *graphql.Schema, rules func(parent, field string) *graphql.Rule) error {
+	if _, err := dagster.Parents(nil).SignRuns(op, schema, "user", "explain"); err != nil {
+		return fmt.Errorf("the server would not take the document: %w", err)
+	}
+	if _, err := graphql.NewRewriting(op, schema, rules); err != nil {
+		return fmt.Errorf("the server would not take the document: %w", err)
+	}
+	return nil
 }
 
 // asked is the Dagster that --upstream names.

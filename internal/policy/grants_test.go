@@ -32,10 +32,12 @@ func TestPlaces(t *testing.T) {
 	asset := func(path ...string) Reference { return Reference{Asset, AssetID(path)} }
 	backfill := Reference{Backfill, "b1"}
 	tests := map[string][]Reference{
-		`launchRun(executionParams: {` + ordinary + `})`:                                 {a},
-		`launchRun(executionParams: {` + assetJob + `})`:                                 {a, asset("x", "y"), asset("z")},
-		`launchPipelineExecution(executionParams: {` + ordinary + `, ` + metadata + `})`: {a, r1, {Run, "r2"}, {Run, "r3"}},
-		`launchRun(executionParams: {selector: {repositoryName: "r"}})`:                  nil,
+		`launchRun(executionParams: {` + ordinary + `})`:                                                                 {a},
+		`launchRun(executionParams: {` + assetJob + `})`:                                                                 {a, asset("x", "y"), asset("z")},
+		`launchPipelineExecution(executionParams: {` + ordinary + `, ` + metadata + `})`:                                 {a, r1, {Run, "r2"}, {Run, "r3"}},
+		`launchRun(executionParams: {selector: {` + selectorA + `, jobName: "__ASSET_JOB"}, stepKeys: ["shared"]})`:      nil,
+		`launchRun(executionParams: {selector: {` + selectorA + `, pipelineName: "__ASSET_JOB_0", assetSelection: []}})`: nil,
+		`launchRun(executionParams: {selector: {repositoryName: "r"}})`:                                                  nil,
 		`launchRun`: nil,
 		`launchMultipleRuns(executionParamsList: [{` + ordinary + `}, {selector: {repositoryLocationName: "b"}}])`:                   {a, {Location, "b"}},
 		`launchMultipleRuns(executionParamsList: {` + ordinary + `})`:                                                                {a},

@@ -183,11 +183,12 @@ func (p *places) tags(value any) {
 func execution(p *places, params any) {
 	selector := member(params, "selector")
 	p.named(Location, member(selector, "repositoryLocationName"))
-	for _, name := range []string{"jobName", "pipelineName"} {
-		if job, _ := member(selector, name).(string); strings.HasPrefix(job, implicitAssetJob) {
-			p.assetKeys(member(selector, "assetSelection"), "")
-			p.assetKeys(member(selector, "assetCheckSelection"), "assetKey")
-		}
+	if strings.HasPrefix(text(selector, "jobName"), implicitAssetJob) || strings.HasPrefix(text(selector, "pipelineName"), implicitAssetJob) {
+		assets, checks := member(selector, "assetSelection"), member(selector, "assetCheckSelection")
+		// Without any the job is all of the location's assets, those that other locations define too.
+		p.unknown = p.unknown || len(graphql.List(assets))+len(graphql.List(checks)) == 0
+		p.assetKeys(assets, "")
+		p.assetKeys(checks, "assetKey")
 	}
 	metadata := member(params, "executionMetadata")
 	p.optional(Run, member(metadata, "parentRunId"))
