@@ -28,11 +28,6 @@ const executionTag = "ExecutionTag"
 // Where a mutation takes run tags is what the schema says: a re-execution by the parent's ID takes none in Dagster 1.10.0
 // and names there whom the parent names. What else such a re-execution inherits is Parents' concern. Dagster takes tags
 // for the re-execution of a backfill and ignores them, up to 1.13: that one keeps the user of the first.
-func SignRuns(op *graphql.Operation, schema *graphql.Schema, tag, user string) (graphql.Request, error) {
-	return Parents(nil).SignRuns(op, schema, tag, user)
-}
-
-// SignRuns is the function of that name for runs whose parents are known.
 func (p Parents) SignRuns(op *graphql.Operation, schema *graphql.Schema, tag, user string) (graphql.Request, error) {
 	if tag == "" || op.Type != ast.Mutation {
 		return op.Request, nil

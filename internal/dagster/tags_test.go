@@ -135,7 +135,7 @@ func TestSignRuns(t *testing.T) {
 	}
 	schema := dagsterSchema(t, "1.13.27")
 	for _, test := range tests {
-		signed, err := SignRuns(parse(t, test.document, test.variables), schema, "user", "bob@example.org")
+		signed, err := Parents(nil).SignRuns(parse(t, test.document, test.variables), schema, "user", "bob@example.org")
 		if err != nil {
 			t.Errorf("%s: %v", test.name, err)
 			continue
@@ -155,7 +155,7 @@ func TestSignRunsByAnotherTag(t *testing.T) {
 		{"", `[{"executionParams":{"executionMetadata":{"tags":[{"key":"user","value":"u"},{"key":"by","value":"eve"}]}}}]`},
 	}
 	for _, test := range tests {
-		signed, err := SignRuns(parse(t, document, ``), schema, test.tag, "bob")
+		signed, err := Parents(nil).SignRuns(parse(t, document, ``), schema, test.tag, "bob")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -163,7 +163,7 @@ func TestSignRunsByAnotherTag(t *testing.T) {
 			t.Errorf("tag %q: got %s, want %s", test.tag, got, test.want)
 		}
 	}
-	if _, err := SignRuns(parse(t, document, ``), nil, "user", "bob"); err == nil {
+	if _, err := Parents(nil).SignRuns(parse(t, document, ``), nil, "user", "bob"); err == nil {
 		t.Error("a launch is signed by no schema")
 	}
 }
