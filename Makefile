@@ -51,7 +51,7 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 test: build venv venv-python-authkit chromium ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
 	go test -race ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
-	go test -count=1 -timeout 25m ./e2e/...
+	go test -count=1 -timeout 45m ./e2e/...
 
 # A version is made once; pip keeps what it downloaded, so that the next clone is made from its cache.
 .venv-matrix/%/made:
@@ -60,10 +60,12 @@ test: build venv venv-python-authkit chromium ## unit tests with the race detect
 	touch $@
 
 .PHONY: matrix
+matrix: SHELL := bash
+matrix: .SHELLFLAGS := -o pipefail -c
 matrix: $(MATRIX_VERSIONS:%=.venv-matrix/%/made) ## the oracle, roles, surface and WebSockets on every version of Dagster in the README's table
 	@for version in $(MATRIX_VERSIONS); do \
 		echo "== dagster $$version"; \
-		E2E_DAGSTER=$$version go test -v -count=1 -timeout 20m -run '^Test($(MATRIX_TESTS))$$' ./e2e || exit 1; \
+		E2E_DAGSTER=$$version go test -v -count=1 -timeout 20m -run '^Test($(MATRIX_TESTS))$$' ./e2e | grep -v '^=== ' || exit 1; \
 	done
 
 # The browser tests need Chromium. Debian's package is installed when it is missing and we may; otherwise they are skipped

@@ -10,7 +10,7 @@ import (
 // query reads Dagster's own storage, behind everybody's back.
 func (k *kit) query(file, statement string, args ...any) []string {
 	k.t.Helper()
-	db, err := sql.Open("sqlite3", "file:"+filepath.Join(k.home, file)+"?mode=ro&_busy_timeout=5000")
+	db, err := sql.Open("sqlite3", "file:"+filepath.Join(k.home, file)+"?mode=ro&_busy_timeout=30000")
 	if err != nil {
 		k.t.Fatal(err)
 	}
