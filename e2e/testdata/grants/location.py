@@ -26,7 +26,7 @@ def plain():
 
 
 @dg.asset_check(asset=plain, name="check")
-def check():
+def passes():
     return dg.AssetCheckResult(passed=True)
 
 
@@ -75,7 +75,7 @@ def sensor(_context):
 
 defs = dg.Definitions(
     assets=[plain, partitioned, dynamic],
-    asset_checks=[check],
+    asset_checks=[passes],
     jobs=[job, parts_job],
     schedules=[schedule],
     sensors=[sensor],
