@@ -28,7 +28,8 @@ var codings = []coding{
 		return zstd.NewWriter(w, zstd.WithEncoderLevel(zstd.SpeedBestCompression), zstd.WithEncoderConcurrency(1), zstd.WithWindowSize(8<<20))
 	}},
 	{"br", func(w io.Writer) (io.WriteCloser, error) {
-		return brotli.NewWriterLevel(w, brotli.BestCompression), nil
+		// Dagster 1.13's largest script becomes 0.208 of its size by level 9 in 0.3 s, and 0.190 by level 11 in 6.6 s.
+		return brotli.NewWriterLevel(w, 9), nil
 	}},
 }
 
