@@ -82,9 +82,9 @@ func (w *codeWalk) rootType() *ast.Definition {
 		return w.schema.Mutation
 	case ast.Subscription:
 		return w.schema.Subscription
-	default:
-		return w.schema.Query
+	case ast.Query:
 	}
+	return w.schema.Query
 }
 
 // typeOf is the type of a field; nil when the schema does not know it, from where on names alone count.
