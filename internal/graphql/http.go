@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -40,9 +41,10 @@ func ReadHTTP(r *http.Request, l Limits) (Request, error) {
 
 // readURL takes the parameters that Dagster reads out of a query string and drops all others, such as the op= that the
 // UI adds for its own logs. url.ParseQuery refuses what other parsers read differently: semicolons and broken escapes.
+// Bytes beyond ASCII that are not escaped are refused as well: they are UTF-8 to Go and Latin-1 to Dagster.
 func readURL(raw string) (map[string]string, error) {
 	values, err := url.ParseQuery(raw)
-	if err != nil {
+	if err != nil || strings.ContainsFunc(raw, func(r rune) bool { return r > unicode.MaxASCII }) {
 		return nil, badRequest("the URL's query string can't be read")
 	}
 	known := make(map[string]string, 3)

@@ -43,6 +43,7 @@ func TestReadHTTPOpenDoors(t *testing.T) {
 		want Request
 	}{
 		"GET":                     {get("query=%7Bversion%7D"), Request{Query: "{version}"}},
+		"GET with é":              {get("query={a}%23%C3%A9"), Request{Query: "{a}#é"}},
 		"GET with plus":           {get("query=query+A{a}"), Request{Query: "query A{a}"}},
 		"GET with all":            {get("query={a}&variables=%7B%22x%22%3A%201%7D&operationName=A&op=B&raw"), Request{"{a}", "A", json.RawMessage(`{"x":1}`)}},
 		"GET with null variables": {get("query={a}&variables=null"), Request{Query: "{a}"}},
@@ -106,6 +107,8 @@ func TestReadHTTPClosedDoors(t *testing.T) {
 		"GET with semicolon":               {get("query={a};query=mutation{m}"), 400},
 		"GET with broken escape":           {get("query={a}&x=%zz"), 400},
 		"GET with broken UTF-8":            {get("query=%FF"), 400},
+		"GET with é as it is":              {get("query={a}%23é"), 400},
+		"GET with é in what is dropped":    {get("query={a}&op=é"), 400},
 		"GET with an empty name":           {get("query={a}&operationName="), 400},
 		"GET with empty variables":         {get("query={a}&variables="), 400},
 		"GET with a list of variables":     {get("query={a}&variables=[]"), 400},
