@@ -64,8 +64,12 @@ func pageHeaders(t *testing.T, k *kit) {
 	if script == "" || !strings.Contains(script, `nonce="`+nonce+`"`) {
 		t.Errorf("the menu's script is %q, want the nonce %q of this answer", script, nonce)
 	}
-	if got := resp.Header.Get("Content-Length"); got != strconv.Itoa(len(body)) {
-		t.Errorf("Content-Length: got %q of a page of %d bytes", got, len(body))
+	plain, whole := viewer.do("GET", "/runs", "", "Accept", "text/html", "Accept-Encoding", "identity")
+	if got := plain.Header.Get("Content-Length"); got != strconv.Itoa(len(whole)) || plain.Header.Get("Content-Encoding") != "" {
+		t.Errorf("Content-Length: got %q of a page of %d bytes, %s", got, len(whole), plain.Header.Get("Content-Encoding"))
+	}
+	if packed, part := viewer.do("GET", "/runs", "", "Accept", "text/html", "Accept-Encoding", "zstd"); packed.Header.Get("Content-Encoding") != "zstd" || len(part) >= len(whole) {
+		t.Errorf("a page for who takes zstd: got Content-Encoding %q, %d bytes of %d", packed.Header.Get("Content-Encoding"), len(part), len(whole))
 	}
 	if resp, _ := viewer.page("/auth/logout"); !strings.Contains(resp.Header.Get("Content-Security-Policy"), "frame-ancestors 'none'") {
 		t.Errorf("a page of ours: got CSP %q, want that nobody may frame it", resp.Header.Get("Content-Security-Policy"))
