@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -149,5 +151,28 @@ func TestReportOnly(t *testing.T) {
 	anonymous := k.anonymous()
 	if resp, _ := anonymous.do("POST", "/graphql", `{"query":"mutation { reloadWorkspace { __typename } }"}`, "Content-Type", "application/json"); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("nobody: got %d, want 401", resp.StatusCode)
+	}
+}
+
+// TestARoleThatDagsterDoesNotKnow: a custom role's permission that this Dagster does not have ends the start as bad
+// configuration, with the names of those that it has.
+func TestARoleThatDagsterDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "authkit.yaml")
+	if err := os.WriteFile(file, []byte("roles: [{name: operator, permissions: [start_schedule, start_schedules]}]\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := start(t, options{args: []string{"--config", file}, noWait: true})
+	select {
+	case <-k.exited:
+	case <-time.After(2 * time.Minute):
+		t.Fatal("it is still running")
+	}
+	if code := k.cmd.ProcessState.ExitCode(); code != 2 {
+		t.Errorf("exit code %d, want 2", code)
+	}
+	said := k.stderr.String()
+	if !strings.Contains(said, "role operator lists start_schedules, which Dagster") || !strings.Contains(said, "edit_sensor") {
+		t.Errorf("it says\n%s", said)
 	}
 }

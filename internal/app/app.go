@@ -23,7 +23,6 @@ import (
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/graphql"
-	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/proxy"
 	"dagster-authkit/internal/ratelimit"
 	"dagster-authkit/internal/server"
@@ -114,11 +113,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if a.trail, err = newTrail(a.store, cfg, o.Stdout, registry, a.log); err != nil {
 		return err
 	}
-	roles, err := policy.NewRoles(cfg.Roles)
-	if err != nil {
-		return err
-	}
-	rules, err := policy.New(policy.Options{Roles: roles, ProtectedTags: cfg.ProtectedTags, ProtectedTagsRole: cfg.ProtectedTagsRole})
+	roles, rules, err := newPolicy(cfg)
 	if err != nil {
 		return err
 	}
@@ -168,22 +163,26 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if err != nil {
 		return err
 	}
-	if door.proxy, err = proxy.New(proxy.Options{
-		Target: a.Target, Prefix: cfg.PathPrefix, MenuScript: front.MenuScript(),
-		CookieNames: a.sessions.CookieNames(), MessageLimit: cfg.MaxBody, Log: a.log,
+	a.handler = front.Handler()
+	return a.open(door, front)
+}
+
+// open gives the door its ways to Dagster: the server had to be there first, since it answers when Dagster does not.
+func (a *App) open(d *door, front *server.Server) (err error) {
+	if d.proxy, err = proxy.New(proxy.Options{
+		Target: a.Target, Prefix: a.cfg.PathPrefix, MenuScript: front.MenuScript(),
+		CookieNames: a.sessions.CookieNames(), MessageLimit: a.cfg.MaxBody, Log: a.log,
 		Error: func(w http.ResponseWriter, r *http.Request, err error) {
 			front.UpstreamFailed(w, r, err, errors.Is(err, proxy.ErrUnavailable))
 		},
 	}); err != nil {
 		return err
 	}
-	if door.static, err = proxy.NewStatic(proxy.StaticOptions{
-		Target: a.Target, Version: func() string { return a.Status().DagsterVersion }, Prefix: cfg.PathPrefix, Size: cfg.StaticCacheSize, Log: a.log,
-	}); err != nil {
-		return err
-	}
-	a.handler = front.Handler()
-	return nil
+	d.static, err = proxy.NewStatic(proxy.StaticOptions{
+		Target: a.Target, Version: func() string { return a.Status().DagsterVersion }, Prefix: a.cfg.PathPrefix,
+		Size: a.cfg.StaticCacheSize, Log: a.log,
+	})
+	return err
 }
 
 func limits(cfg config.Config) graphql.Limits {

@@ -9,10 +9,20 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/dagster"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
 )
+
+func newPolicy(cfg config.Config) (*policy.Roles, *policy.Policy, error) {
+	roles, err := policy.NewRoles(cfg.Roles)
+	if err != nil {
+		return nil, nil, err
+	}
+	rules, err := policy.New(policy.Options{Roles: roles, ProtectedTags: cfg.ProtectedTags, ProtectedTagsRole: cfg.ProtectedTagsRole})
+	return roles, rules, err
+}
 
 // misfitError says that the configuration does not fit the Dagster that was found. It ends the program as bad configuration.
 type misfitError struct{ text string }
