@@ -152,11 +152,12 @@ func granteeFlag(cmd *cobra.Command) *string {
 }
 
 func locationFlag(cmd *cobra.Command) *string {
-	location := cmd.Flags().String("location", "", "the code location, by its name in Dagster")
+	location := &once{}
+	cmd.Flags().Var(location, "location", "the code location, by its name in Dagster")
 	complete(cmd, "location")
 	// The one error is a flag that was not added, two lines above.
 	_ = cmd.MarkFlagRequired("location")
-	return location
+	return &location.text
 }
 
 // grantee takes the user's name from the arguments, unless there is a group instead, and checks the others by their names.
@@ -180,4 +181,22 @@ func grantee(cmd *cobra.Command, group string, args []string, others ...string) 
 		return accounts.Grantee{}, nil, errors.New("the name is empty: see list-users")
 	}
 	return accounts.Grantee{User: args[0]}, args[1:], nil
+}
+
+// once is the value of a flag that may not be given twice: the last would count, and the others seem to have been done.
+type once struct {
+	text  string
+	given bool
+}
+
+func (o *once) String() string { return o.text }
+func (o *once) Type() string   { return "string" }
+
+// Set takes the first value.
+func (o *once) Set(text string) error {
+	if o.given {
+		return errors.New("it was given twice: run the command once for each")
+	}
+	o.text, o.given = text, true
+	return nil
 }

@@ -23,8 +23,9 @@ func (s *Server) streamGraphQL(w http.ResponseWriter, r *http.Request) {
 // maxRewritings bounds how many subscriptions of one socket are rewritten at a time. Dagster's UI has one or two.
 const maxRewritings = 100
 
-// talk lets subscriptions pass, rewritten from what was judged. Dagster runs nothing else over its WebSocket; a query or
-// mutation is answered with an error frame here, as it would be there. What can't be read closes the socket.
+// talk lets subscriptions pass, rewritten from what was judged. A query or mutation is answered with an error frame here, as it
+// would be by Dagster, which runs nothing over its WebSocket but fields of the Subscription type. What can't be read closes
+// the socket.
 type talk struct {
 	server  *Server
 	request *http.Request // of the upgrade
