@@ -130,6 +130,9 @@ func (m *Manager) refreshOnce(ctx context.Context, s identity.Session, user iden
 		m.expire(ctx, h, &entry{session: s, user: user}, ReasonGone)
 	case err != nil:
 		m.refreshFailed(ctx, s, err, "asking a backend about a session failed")
+		if len(secret) > 0 {
+			m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], s.RefreshedAt, m.refresh.seal(h, secret)), "the next secret of a session could not be stored")
+		}
 		m.refreshFailed(ctx, s, m.rows.ReleaseSession(ctx, h[:], now.Add(min(refreshRetry, m.refresh.interval/4))), "a claim could not be given back")
 	default:
 		m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], now, m.refresh.seal(h, secret)), "a refreshed session could not be stored")

@@ -60,7 +60,8 @@ type Rows interface {
 }
 
 // Refresh asks the backend that vouched for the session's user whether it still does, stores what it says of them, and returns
-// the secret to ask with next time. ErrGone says that it does not; any other error leaves that open.
+// the secret to ask with next time. ErrGone says that it does not; any other error leaves that open, and a secret beside it is
+// kept all the same: the one before may be used up.
 type Refresh func(ctx context.Context, user identity.User, by identity.Voucher) (secret []byte, err error)
 
 // ErrGone is Refresh's word for a user whom the backend does not vouch for any more.
