@@ -24,7 +24,7 @@ require (
 	golang.org/x/text v0.43.0
 )
 
-require github.com/go-jose/go-jose/v4 v4.1.9 // indirect
+require github.com/go-jose/go-jose/v4 v4.1.9
 
 require (
 	github.com/andybalholm/brotli v1.2.8

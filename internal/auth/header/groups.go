@@ -15,9 +15,6 @@ const maxGroups = 1000
 // The separators that can be named, by what they are called in the settings.
 var separators = map[string]string{"comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
 
-// KnownSeparator says whether a separator can be called so.
-func KnownSeparator(name string) bool { return name == "" || name == "json" || separators[name] != "" }
-
 // splitter takes a groups header apart by the separator of that name; without one, by what can be told from the text.
 func splitter(name string) func(string) ([]string, error) {
 	split := splitAny

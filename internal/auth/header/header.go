@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/netip"
 	"time"
@@ -47,7 +48,7 @@ type Options struct {
 	Lasting time.Duration
 }
 
-// Plain are the names of the headers that a proxy writes. All but User may be empty.
+// Plain are the names of the headers that a proxy writes. All but User may be empty; Email may be the same as User.
 type Plain struct {
 	User, Groups, Email, Name string
 	// Separator is what stands between groups; empty: it is found out, where that can be done without doubt.
@@ -101,6 +102,8 @@ func New(o Options) (*Backend, error) {
 		return nil, errors.New("header: no header is named that says who somebody is")
 	case o.Token.Header == "" && len(o.TrustedProxies) == 0 && !o.TrustAll:
 		return nil, errors.New("header: nobody's word would count: name the proxies")
+	case o.Plain.Separator != "" && o.Plain.Separator != "json" && separators[o.Plain.Separator] == "":
+		return nil, fmt.Errorf("header: %q is no separator of groups", o.Plain.Separator)
 	}
 	b := &Backend{
 		trusted: o.TrustedProxies, trustAll: o.TrustAll, users: o.Users, lasting: o.Lasting, accounts: newAccounts(),

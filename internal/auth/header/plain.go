@@ -28,10 +28,18 @@ type plain struct {
 	names names
 	split func(text string) ([]string, error)
 	rules *auth.RoleRules
+	// addressed says that the user's name is the email address.
+	addressed bool
 }
 
 func newPlain(o Plain, rules *auth.RoleRules) *plain {
-	return &plain{names: newNames(o.User, o.Groups, o.Email, o.Name), split: splitter(o.Separator), rules: rules}
+	addressed := o.Email == o.User
+	if addressed {
+		o.Email = ""
+	}
+	return &plain{
+		names: newNames(o.User, o.Groups, o.Email, o.Name), split: splitter(o.Separator), rules: rules, addressed: addressed,
+	}
 }
 
 // names are headers to look for, "" for those that are not, each at its place in said.
@@ -95,6 +103,9 @@ func (p *plain) read(_ context.Context, text said) (identity.User, time.Time, er
 	user := identity.User{
 		Backend: Name, Subject: identity.NameKey(text[0]), Name: text[0],
 		Email: strings.TrimSpace(text[2]), FullName: strings.TrimSpace(text[3]),
+	}
+	if p.addressed {
+		user.Email = user.Name
 	}
 	if err := checkUser(user); err != nil {
 		return identity.User{}, time.Time{}, err
