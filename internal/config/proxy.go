@@ -65,6 +65,7 @@ func (p *Proxy) fill(in *input) {
 	} {
 		if _, given := in.given[proxyVariable+field.name]; !given && field.value != "" {
 			*field.into = field.value
+			in.show(proxyVariable+field.name, field.value, "preset "+p.Preset)
 		}
 	}
 	if p.KeysURL != "" {
@@ -77,6 +78,18 @@ func (p *Proxy) fill(in *input) {
 		}
 	case "alb":
 		p.KeysURL = balancerKeys(p.Audience)
+	}
+	if p.KeysURL != "" {
+		in.show(proxyVariable+"JWT_KEYS_URL", p.KeysURL, "preset "+p.Preset)
+	}
+}
+
+// show puts another value in the place of a default, as people see it.
+func (in *input) show(env, text, from string) {
+	for i := range in.values {
+		if in.values[i].Name == plainKey(env) {
+			in.values[i].Text, in.values[i].From = text, from
+		}
 	}
 }
 
