@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"testing"
@@ -379,5 +380,41 @@ func TestHeaderNeedsProxies(t *testing.T) {
 	}
 	if got := raw(t, "127.0.0.2", k.url, "GET /auth/me HTTP/1.1\r\nHost: x\r\nRemote-User: vic\r\nConnection: close\r\n\r\n"); got != http.StatusOK {
 		t.Errorf("from anywhere: got %d, want 200", got)
+	}
+}
+
+// TestHeadersThatAreReadNeverReachDagster: not from the proxy, as AuthKit says who asks in its own words, and not from a client that
+// is signed in otherwise.
+func TestHeadersThatAreReadNeverReachDagster(t *testing.T) {
+	t.Parallel()
+	k := start(t, options{})
+	between := &recorder{next: remoteTo(t, k.childAddress())}
+	server := httptest.NewServer(between)
+	defer server.Close()
+	front := startBefore(t, server.URL, options{from: k.elsewhere(headerEnv(
+		"DAGSTER_AUTH_BACKEND=header,sqlite", "DAGSTER_AUTH_PROXY_USER_HEADER=Corp-Login", "DAGSTER_AUTH_PROXY_GROUPS_HEADER=Corp-Teams")...)})
+	for name, send := range map[string]func(){
+		"named by the proxy": func() {
+			front.anonymous().do("GET", "/runs", "", "X-Kept", "1", "Corp-Login", "larry", "Corp-Teams", "launchers")
+		},
+		"signed in by the form": func() {
+			front.signIn("vic").do("GET", "/runs", "", "X-Kept", "1", "Corp-Teams", "admins", "Remote-Name", "x")
+		},
+	} {
+		between.take()
+		send()
+		seen := between.take()
+		if len(seen) != 1 {
+			t.Errorf("%s: %d requests reached Dagster, want one", name, len(seen))
+			continue
+		}
+		for header := range seen[0] {
+			if key := strings.ToLower(header); strings.HasPrefix(key, "corp-") || strings.HasPrefix(key, "remote-") {
+				t.Errorf("%s: Dagster was sent %s: %q", name, header, seen[0][header])
+			}
+		}
+		if user := seen[0].Get("X-Forwarded-User"); user != map[string]string{"named by the proxy": "larry", "signed in by the form": "vic"}[name] {
+			t.Errorf("%s: Dagster was told of %q", name, user)
+		}
 	}
 }
