@@ -42,23 +42,15 @@ func gate(t *testing.T) *httptest.Server {
 	return server
 }
 
-// nginxConf is the README's, and has two more servers: one that lets names with underscores pass, and one that asks nobody who
-// is there and drops what clients say.
+// nginxConf has three servers: the README's, the same where names with underscores pass, and one that asks nobody who is
+// there and drops what clients say.
 const nginxConf = `
 daemon off; worker_processes 1; pid nginx.pid; error_log stderr warn;
 events { worker_connections 256; }
 http {
   access_log off; client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path f; uwsgi_temp_path u; scgi_temp_path s;
-  map $http_upgrade $connection_upgrade { default upgrade; '' ''; }
-  server {
-    listen 127.0.0.1:%[1]d;
-    %[5]s
-  }
-  server {
-    listen 127.0.0.1:%[2]d;
-    underscores_in_headers on;
-    %[5]s
-  }
+  %[1]s
+  %[2]s
   server {
     listen 127.0.0.1:%[3]d;
     location / {
@@ -70,35 +62,23 @@ http {
 }
 `
 
-// nginxGuarded is the part that the README has.
-const nginxGuarded = `
-    location / {
-      auth_request /gate;
-      auth_request_set $user $upstream_http_remote_user;
-      auth_request_set $groups $upstream_http_remote_groups;
-      auth_request_set $email $upstream_http_remote_email;
-      auth_request_set $name $upstream_http_remote_name;
-      proxy_set_header Remote-User $user;
-      proxy_set_header Remote-Groups $groups;
-      proxy_set_header Remote-Email $email;
-      proxy_set_header Remote-Name $name;
-      proxy_set_header Host $http_host;
-      proxy_set_header X-Forwarded-For $remote_addr;
-      proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Host $http_host;
-      proxy_http_version 1.1;
-      proxy_set_header Upgrade $http_upgrade;
-      proxy_set_header Connection $connection_upgrade;
-      proxy_read_timeout 1h;
-      proxy_pass %[1]s;
-    }
-    location = /gate {
-      internal;
-      proxy_pass %[2]s/;
-      proxy_pass_request_body off;
-      proxy_set_header Content-Length "";
-    }
-`
+// readmeServer is the README's configuration of nginx, the part before its server and the server, with these addresses in the
+// place of the README's.
+func readmeServer(t *testing.T, dagster, gate string) (before, server string) {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(readme), "```\nmap $http_upgrade")
+	block, _, closed := strings.Cut(rest, "```")
+	if !found || !closed || strings.Count(block, "http://127.0.0.1:3000;") != 1 || strings.Count(block, "http://127.0.0.1:9091/;") != 1 {
+		t.Fatalf("the README has no configuration of nginx with the two addresses:\n%s", block)
+	}
+	block = strings.NewReplacer("http://127.0.0.1:3000;", dagster+";", "http://127.0.0.1:9091/;", gate+"/;").Replace("map $http_upgrade" + block)
+	before, server, _ = strings.Cut(block, "server {")
+	return before, server
+}
 
 // nginx in front of a kit: the kit's address through each of its servers.
 type nginx struct{ guarded, underscores, open string }
@@ -118,7 +98,10 @@ func startNginx(t *testing.T, k *kit) nginx {
 	}
 	dir := t.TempDir()
 	ports := [3]int{freePort(t), freePort(t), freePort(t)}
-	conf := fmt.Sprintf(nginxConf, ports[0], ports[1], ports[2], k.url, fmt.Sprintf(nginxGuarded, k.url, gate(t).URL))
+	before, server := readmeServer(t, k.url, gate(t).URL)
+	conf := fmt.Sprintf(nginxConf,
+		fmt.Sprintf("%s server { listen 127.0.0.1:%d; %s", before, ports[0], server),
+		fmt.Sprintf("server { listen 127.0.0.1:%d; underscores_in_headers on; %s", ports[1], server), ports[2], k.url)
 	if os.Geteuid() == 0 {
 		conf = "user root;" + conf // its own user can't reach the folder
 	}
