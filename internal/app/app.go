@@ -156,7 +156,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
 		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
-		Backend: ways.passwords, Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
+		Backend: ways.passwords, Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact, Presented: ways.presenters, LogoutURL: cfg.Proxy.LogoutURL, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
 		Attempts: signInLimit, Requests: requestLimit,
 		Trail: a.trail, Dagster: door, Upstream: a.webserver, Database: a.store, Registry: registry, Log: a.log,
 	})
@@ -171,7 +171,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 func (a *App) open(d *door, front *server.Server) (err error) {
 	if d.proxy, err = proxy.New(proxy.Options{
 		Target: a.Target, Prefix: a.cfg.PathPrefix, MenuScript: front.MenuScript(),
-		CookieNames: a.sessions.CookieNames(), MessageLimit: a.cfg.MaxBody, Log: a.log,
+		CookieNames: a.sessions.CookieNames(), IdentityHeaders: identityHeaders(a.cfg), MessageLimit: a.cfg.MaxBody, Log: a.log,
 		Error: func(w http.ResponseWriter, r *http.Request, err error) {
 			front.UpstreamFailed(w, r, err, errors.Is(err, proxy.ErrUnavailable))
 		},
@@ -183,6 +183,14 @@ func (a *App) open(d *door, front *server.Server) (err error) {
 		Size: a.cfg.StaticCacheSize, Log: a.log,
 	})
 	return err
+}
+
+// identityHeaders never reach Dagster from a client.
+func identityHeaders(cfg config.Config) []string {
+	if !cfg.Has(config.BackendHeader) {
+		return nil
+	}
+	return cfg.Proxy.Headers()
 }
 
 func limits(cfg config.Config) graphql.Limits {

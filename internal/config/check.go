@@ -26,6 +26,7 @@ func (c Config) check(in *input) []error {
 		}
 	}
 	problems = append(problems, c.checkRoles(in)...)
+	problems = append(problems, c.checkProxy(in)...)
 	for _, pattern := range c.ProtectedTags {
 		if c.RunUserTag != "" && protects(pattern, c.RunUserTag) {
 			fail("%s: %q is a protected tag (%s), which launchers may not set: choose another",
@@ -56,6 +57,7 @@ func (c Config) caution(in *input) {
 			in.warn("DAGSTER_AUTH_TRUSTED_PROXIES: %s lets every client say where it comes from: write your proxies' addresses", prefix)
 		}
 	}
+	c.cautionProxy(in)
 	if c.ExternalURL != nil {
 		if c.ExternalURL.Scheme == "https" && c.CookieSecure == SecureNever {
 			in.warn("DAGSTER_AUTH_COOKIE_SECURE=false lets the session cookie travel without TLS: use auto")

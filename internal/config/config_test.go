@@ -22,6 +22,10 @@ func defaults() Config {
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
 		RefreshInterval: 15 * time.Minute, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20,
+		Proxy: Proxy{
+			UserHeader: "Remote-User", GroupsHeader: "Remote-Groups", EmailHeader: "Remote-Email", NameHeader: "Remote-Name",
+			UserClaim: "email", GroupsClaim: "groups",
+		},
 		AuditLog: true, LogLevel: zerolog.InfoLevel, WebserverCommand: "dagster-webserver", ShutdownGrace: 10 * time.Second,
 	}
 }
@@ -53,7 +57,13 @@ func TestLoadReadsSettings(t *testing.T) {
 		"backend SQL":                     {env: []string{"DAGSTER_AUTH_BACKEND=SQL"}, want: func(*Config) {}},
 		"backend dummy":                   {env: []string{"DAGSTER_AUTH_BACKEND=dummy"}, want: func(c *Config) { c.Backends = []string{"dummy"} }},
 		"backends in order": {
-			env: []string{"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite"}, want: func(c *Config) { c.Backends = []string{"ldap", "oidc", "header", "local"} },
+			env: []string{
+				"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite", "DAGSTER_AUTH_PROXY_TRUSTED_IPS=10.0.0.1 10.0.0.2", "DAGSTER_AUTH_DEFAULT_ROLE=viewer",
+			},
+			want: func(c *Config) {
+				c.Backends, c.DefaultRole = []string{"ldap", "oidc", "header", "local"}, "viewer"
+				c.TrustedProxies = prefixes("10.0.0.1/32", "10.0.0.2/32")
+			},
 		},
 		"roles from elsewhere": {
 			env: []string{"DAGSTER_AUTH_DEFAULT_ROLE=Viewer", "DAGSTER_AUTH_CONTACT=the data platform team", "DAGSTER_AUTH_REFRESH_INTERVAL=60"},

@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/identity"
 )
 
 // ErrUnavailable says that Dagster could not be reached at all, so that nothing of the request has happened: it may be
@@ -97,13 +99,13 @@ func New(o Options) (*Proxy, error) {
 	if o.MessageLimit == 0 {
 		o.MessageLimit = defaultMessageLimit
 	}
-	identity := make(map[string]bool, len(o.IdentityHeaders))
+	named := make(map[string]bool, len(o.IdentityHeaders))
 	for _, name := range o.IdentityHeaders {
-		identity[normalName(name)] = true
+		named[identity.HeaderKey(name)] = true
 	}
 	return &Proxy{
 		target: o.Target, transport: o.Transport, prefix: o.Prefix, menuScript: o.MenuScript,
-		cookies: cookieNames(o.CookieNames), identity: identity, messageLimit: o.MessageLimit, fail: o.Error,
+		cookies: cookieNames(o.CookieNames), identity: named, messageLimit: o.MessageLimit, fail: o.Error,
 		log: o.Log, errorLog: log.New(debugWriter{o.Log}, "", 0),
 	}, nil
 }

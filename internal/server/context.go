@@ -43,6 +43,7 @@ const (
 	pathKey
 	identityKey
 	sessionKey
+	presentedKey
 	judgedKey
 )
 

@@ -42,7 +42,7 @@ func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if err := s.Activity.Touch(r.Context(), current); err != nil {
+	if err := s.touch(r.Context(), current); err != nil {
 		s.storeFault(w, r, err, "noting the session's activity")
 		return
 	}
@@ -50,17 +50,20 @@ func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// signedIn is the session of one of our own routes for programs; it answers itself when there is none.
+// signedIn is who sent a request to one of our own routes for programs; it answers itself when there is none.
 func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) (identity.Identity, identity.Session, bool) {
-	id, current, err := s.Sessions.Load(r)
+	who, err := s.ask(r)
 	switch {
+	case errors.Is(err, session.ErrNone) && s.proxiedOnly():
+		s.unnamed(w, r)
+		return who.identity, who.session, false
 	case errors.Is(err, session.ErrNone):
 		s.Sessions.Clear(w, r)
 		s.refuse(w, r, refusal{status: http.StatusUnauthorized, code: "UNAUTHENTICATED", message: "Sign in first, at " + s.prefix + "/auth/login."})
-		return id, current, false
+		return who.identity, who.session, false
 	case err != nil:
-		s.storeFault(w, r, err, "loading the session")
-		return id, current, false
+		s.unknown(w, r, err)
+		return who.identity, who.session, false
 	}
-	return id, current, true
+	return who.identity, who.session, true
 }

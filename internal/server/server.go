@@ -39,6 +39,8 @@ type Activity interface {
 	Touch(ctx context.Context, session identity.Session) error
 	// Watch returns a channel that is closed when the session ended or its role changed.
 	Watch(ctx context.Context, session identity.Session, id identity.Identity) <-chan struct{}
+	// WatchUser is Watch for somebody without a session, whom look gives as they are later.
+	WatchUser(ctx context.Context, look func(context.Context) (identity.User, error), id identity.Identity) <-chan struct{}
 }
 
 // Accounts is what signing in needs of the rules for users.
@@ -126,7 +128,7 @@ type Database interface {
 	CountSessions(ctx context.Context) (int, error)
 }
 
-// Options of a Server. All parts are required.
+// Options of a Server. All parts are required, but for Presented.
 type Options struct {
 	Prefix         string // without a trailing slash
 	ExternalURL    *url.URL
@@ -147,6 +149,10 @@ type Options struct {
 	Backends []string
 	Vouching []string
 	Contact  string // whom to ask for a role; may be empty
+	// Presented are asked about each request, in this order, before a session is looked for; there may be none.
+	Presented []Presenter
+	// LogoutURL is where those sign out whom a Presenter names: a URL, or a path of this host; empty: nobody knows.
+	LogoutURL string
 
 	Sessions Sessions
 	Activity Activity
@@ -176,6 +182,7 @@ type Server struct {
 	heavy      sync.Mutex          // held while a large body is read
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
+	greeted    greetings
 	log        zerolog.Logger
 }
 
@@ -192,7 +199,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the static files: %w", err)
 	}
-	rendered, err := newPages(o.Web, files, o.Prefix)
+	rendered, err := newPages(o.Web, files, o.Prefix, o.LogoutURL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the templates: %w", err)
 	}

@@ -14,10 +14,11 @@ import (
 // storeRetry is what a client is told to wait when the database does not answer.
 const storeRetry = 2 * time.Second
 
-// session finds out who asks. A store that does not answer is 503 with the cookie kept: it says nothing about the person.
+// session finds out who asks, by what the request says or else by its session. A store that does not answer is 503 with the
+// cookie kept: it says nothing about the person.
 func (s *Server) session(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, current, err := s.Sessions.Load(r)
+		who, err := s.ask(r)
 		switch {
 		case errors.Is(err, session.ErrNone):
 			s.Sessions.Clear(w, r)
@@ -26,12 +27,12 @@ func (s *Server) session(next http.Handler) http.Handler {
 			}
 			return
 		case err != nil:
-			s.storeFault(w, r, err, "loading the session")
+			s.unknown(w, r, err)
 			return
 		}
-		ctx := with(with(r.Context(), identityKey, id), sessionKey, current)
+		ctx := with(with(with(r.Context(), identityKey, who.identity), sessionKey, who.session), presentedKey, who.presented)
 		if isActivity(r) {
-			if err := s.Activity.Touch(ctx, current); err != nil {
+			if err := s.touch(ctx, who.session); err != nil {
 				logFrom(ctx).Warn().Err(err).Msg("noting the session's activity failed")
 			}
 		}
@@ -54,6 +55,8 @@ func (s *Server) nobody(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		writeJSON(w, http.StatusOK, []byte("{}"))
+	case s.proxiedOnly():
+		s.unnamed(w, r)
 	case wantsDocument(r) && safeMethod(r.Method):
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, s.loginURL(r), http.StatusSeeOther)

@@ -158,6 +158,15 @@ func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.Us
 	if user.Backend == localBackend || user.Backend == "" || user.Subject == "" {
 		return identity.User{}, fmt.Errorf("refresh user: %q is not an account of another backend", user.ID())
 	}
+	if err := s.inPlace(); err != nil {
+		return identity.User{}, fmt.Errorf("refresh user: %w", err)
+	}
+	if known, same, err := s.unchanged(ctx, user); err != nil || same {
+		if err != nil {
+			err = fmt.Errorf("refresh user: %w", err)
+		}
+		return known, err
+	}
 	err := s.write(ctx, "refresh user", func(tx *sql.Tx) error {
 		_, err := insertUser(ctx, tx, user, "")
 		if errors.Is(err, identity.ErrExists) {
