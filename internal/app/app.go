@@ -21,6 +21,7 @@ import (
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/token"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/proxy"
@@ -134,6 +135,12 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if a.sessions, err = newSessions(a.store, a.trail, ways.refresh(a.store), cfg, a.log); err != nil {
 		return err
 	}
+	programs, err := token.NewKeeper(token.Options{
+		Rows: a.store, Roles: roles, Backends: cfg.Backends, Static: staticToken(cfg), Log: a.log,
+	})
+	if err != nil {
+		return err
+	}
 	signInLimit, err := newSignInLimit(a.store, cfg)
 	if err != nil {
 		return err
@@ -156,7 +163,8 @@ func (a *App) build(ctx context.Context, o Options) error {
 		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
 		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
-		Backend: ways.passwords, Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
+		Backend: ways.passwords, Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact,
+		Presented: []server.Presenter{programs}, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
 		Attempts: signInLimit, Requests: requestLimit,
 		Trail: a.trail, Dagster: door, Upstream: a.webserver, Database: a.store, Registry: registry, Log: a.log,
 	})
@@ -222,6 +230,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 	helpers.Go(func() error { return a.trail.Run(background) })
 	helpers.Go(func() error { return a.sessions.Run(background) })
 	helpers.Go(func() error { return a.sweepAttempts(background) })
+	helpers.Go(func() error { return a.sweepTokens(background) })
 	ended := make(chan error, 2)
 	go func() { ended <- a.webserver.Run(child) }()
 	served := make(chan error, 1)

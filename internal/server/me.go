@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 
+	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/session"
 )
@@ -20,7 +21,7 @@ type whoami struct {
 }
 
 func (s *Server) me(w http.ResponseWriter, r *http.Request) {
-	id, _, ok := s.signedIn(w, r)
+	id, ok := s.signedIn(w, r)
 	if !ok {
 		return
 	}
@@ -38,11 +39,11 @@ func (s *Server) me(w http.ResponseWriter, r *http.Request) {
 
 // beat is menu.js saying that a person uses the page; it keeps the idle timeout off.
 func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
-	_, current, ok := s.signedIn(w, r)
+	who, ok := s.signedIn(w, r)
 	if !ok {
 		return
 	}
-	if err := s.Activity.Touch(r.Context(), current); err != nil {
+	if err := s.touch(who.in(r.Context())); err != nil {
 		s.storeFault(w, r, err, "noting the session's activity")
 		return
 	}
@@ -50,17 +51,20 @@ func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// signedIn is the session of one of our own routes for programs; it answers itself when there is none.
-func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) (identity.Identity, identity.Session, bool) {
-	id, current, err := s.Sessions.Load(r)
+// signedIn says who asks one of our own routes for programs; it answers itself when that is nobody.
+func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) (asker, bool) {
+	who, err := s.asks(r)
 	switch {
+	case errors.Is(err, auth.ErrInvalid):
+		s.refuseCredentials(w, r, err)
+		return who, false
 	case errors.Is(err, session.ErrNone):
 		s.Sessions.Clear(w, r)
 		s.refuse(w, r, refusal{status: http.StatusUnauthorized, code: "UNAUTHENTICATED", message: "Sign in first, at " + s.prefix + "/auth/login."})
-		return id, current, false
+		return who, false
 	case err != nil:
-		s.storeFault(w, r, err, "loading the session")
-		return id, current, false
+		s.storeFault(w, r, err, "finding out who asks")
+		return who, false
 	}
-	return id, current, true
+	return who, true
 }

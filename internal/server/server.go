@@ -39,6 +39,8 @@ type Activity interface {
 	Touch(ctx context.Context, session identity.Session) error
 	// Watch returns a channel that is closed when the session ended or its role changed.
 	Watch(ctx context.Context, session identity.Session, id identity.Identity) <-chan struct{}
+	// WatchUser is Watch for those who have no session: look reads anew what they presented.
+	WatchUser(ctx context.Context, look func(context.Context) (identity.User, error), id identity.Identity) <-chan struct{}
 }
 
 // Accounts is what signing in needs of the rules for users.
@@ -101,6 +103,8 @@ type Sender struct {
 	Groups      []string
 	// For, Proto and Host are the client's address, "http" or "https", and the host that the client asked for.
 	For, Proto, Host string
+	// DropCredentials says that the request's own headers hold a secret of AuthKit's.
+	DropCredentials bool
 }
 
 // Upstream tells how the dagster-webserver behind us is.
@@ -148,6 +152,9 @@ type Options struct {
 	Vouching []string
 	Contact  string // whom to ask for a role; may be empty
 
+	// Presented know those who have no session, and are asked in turn before a cookie is looked for; there may be none.
+	Presented []Presenter
+
 	Sessions Sessions
 	Activity Activity
 	Accounts Accounts
@@ -173,6 +180,7 @@ type Server struct {
 	metrics    *metrics
 	started    time.Time
 	limited    *ratelimit.Requests // how often a refused attempt is written down
+	refusals   *ratelimit.Requests // how often an address may present what is no good
 	heavy      sync.Mutex          // held while a large body is read
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
@@ -204,6 +212,9 @@ func New(o Options) (*Server, error) {
 	s.metrics = newMetrics(o.Registry, s)
 	if s.limited, err = ratelimit.NewRequests(1.0/60, 1); err != nil {
 		return nil, fmt.Errorf("limiting what is written down: %w", err)
+	}
+	if s.refusals, err = ratelimit.NewRequests(refusalsPerSecond, refusalsAtOnce); err != nil {
+		return nil, fmt.Errorf("limiting refused credentials: %w", err)
 	}
 	if s.compress, err = newCompress(); err != nil {
 		return nil, err

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"time"
 
+	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/dagster"
 	"dagster-authkit/internal/ratelimit"
 	"dagster-authkit/internal/session"
@@ -17,8 +18,11 @@ const storeRetry = 2 * time.Second
 // session finds out who asks. A store that does not answer is 503 with the cookie kept: it says nothing about the person.
 func (s *Server) session(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, current, err := s.Sessions.Load(r)
+		who, err := s.asks(r)
 		switch {
+		case errors.Is(err, auth.ErrInvalid):
+			s.refuseCredentials(w, r, err)
+			return
 		case errors.Is(err, session.ErrNone):
 			s.Sessions.Clear(w, r)
 			if s.mayAsk(w, r, addressKey(clientFrom(r.Context()))) {
@@ -26,12 +30,12 @@ func (s *Server) session(next http.Handler) http.Handler {
 			}
 			return
 		case err != nil:
-			s.storeFault(w, r, err, "loading the session")
+			s.storeFault(w, r, err, "finding out who asks")
 			return
 		}
-		ctx := with(with(r.Context(), identityKey, id), sessionKey, current)
+		ctx := who.in(r.Context())
 		if isActivity(r) {
-			if err := s.Activity.Touch(ctx, current); err != nil {
+			if err := s.touch(ctx); err != nil {
 				logFrom(ctx).Warn().Err(err).Msg("noting the session's activity failed")
 			}
 		}
