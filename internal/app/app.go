@@ -120,7 +120,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 	}
 	passwords := auth.NewPasswords()
 	users, err := accounts.New(accounts.Options{
-		Users: a.store, Sessions: a.store, Attempts: a.store, Passwords: passwords, Published: a.trail.Line, Roles: roles,
+		Users: a.store, Sessions: a.store, Tokens: a.store, Attempts: a.store, Passwords: passwords, Published: a.trail.Line, Roles: roles,
 	})
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool
 		p.say("made %s", path)
 	}
 	service, err := accounts.New(accounts.Options{
-		Users: rows, Sessions: rows, Attempts: rows, Passwords: auth.NewPasswords(), Roles: settings.roles,
+		Users: rows, Sessions: rows, Tokens: rows, Attempts: rows, Passwords: auth.NewPasswords(), Roles: settings.roles,
 	})
 	if err != nil {
 		return err

@@ -386,7 +386,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 			t.Errorf("%s: got %+v (there: %v), want default %q", name, s, ok, want)
 		}
 	}
-	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL"}
+	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_SERVICE_TOKEN"}
 	for name, s := range byName {
 		if s.Env == name && s.Secret != slices.Contains(secrets, name) {
 			t.Errorf("%s: Secret is %v", name, s.Secret)
