@@ -42,7 +42,7 @@ func (p program) explain() *cobra.Command {
 	}
 	var q question
 	databaseFlag(cmd)
-	cmd.Flags().StringVar(&q.user, "user", "", "the user's name")
+	cmd.Flags().StringVar(&q.user, "user", "", "the user's name or ID")
 	complete(cmd, "user")
 	_ = cmd.MarkFlagRequired("user") // the one error is a flag that was not added
 	cmd.Flags().StringVar(&q.file, "file", "-", "the GraphQL document; - is standard input")
