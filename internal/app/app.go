@@ -137,6 +137,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 	}
 	programs, err := token.NewKeeper(token.Options{
 		Rows: a.store, Roles: roles, Backends: cfg.Backends, Static: staticToken(cfg), Log: a.log,
+		Confirm: confirm(ways.refresh(a.store)), Vouching: ways.vouching(), ConfirmInterval: cfg.RefreshInterval,
 	})
 	if err != nil {
 		return err

@@ -2,17 +2,36 @@ package app
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
 	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/token"
 	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/session"
 )
 
 // staticToken is the zero Static when the environment has none.
 func staticToken(cfg config.Config) token.Static {
 	return token.Static{
 		Token: cfg.ServiceToken.Reveal(), Header: cfg.ServiceTokenHeader, User: cfg.ServiceTokenUser, Role: cfg.ServiceTokenRole,
+	}
+}
+
+// confirm asks about a token's owner as sessions ask about theirs, with no secret of a session.
+func confirm(refresh session.Refresh) token.Confirm {
+	if refresh == nil {
+		return nil
+	}
+	return func(ctx context.Context, owner identity.User) error {
+		_, err := refresh(ctx, owner, identity.Voucher{})
+		if errors.Is(err, session.ErrGone) {
+			return fmt.Errorf("%w: %w", auth.ErrGone, err)
+		}
+		return err
 	}
 }
 

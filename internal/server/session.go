@@ -81,7 +81,7 @@ func (s *Server) storeFault(w http.ResponseWriter, r *http.Request, err error, d
 	}
 	logFrom(r.Context()).Error().Err(err).Msg(doing + " failed")
 	message := "AuthKit can't reach its database just now. You are still signed in; try again in a moment."
-	if errors.Is(err, session.ErrUnconfirmed) {
+	if errors.Is(err, session.ErrUnconfirmed) || errors.Is(err, auth.ErrUnavailable) {
 		message = "The server that knows your account has not answered for a while. You are still signed in; try again in a moment."
 	}
 	s.refuse(w, r, refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: storeRetry, message: message})

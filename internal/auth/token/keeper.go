@@ -33,6 +33,7 @@ const (
 	ReasonExpired    = "TOKEN_EXPIRED"
 	ReasonDisabled   = "OWNER_DISABLED"
 	ReasonBackend    = "OWNER_BACKEND_NOT_IN_USE"
+	ReasonGone       = "BACKEND_NO_LONGER_VOUCHES" // session.ReasonGone's word
 )
 
 // Rows are the tokens in the database.
@@ -54,7 +55,11 @@ type Options struct {
 	Backends []string
 	// Static is the environment's token, if there is one.
 	Static Static
-	Log    zerolog.Logger
+	// Confirm is called about owners of the backends in Vouching, once in ConfirmInterval while their tokens are used.
+	Confirm         Confirm
+	Vouching        []string
+	ConfirmInterval time.Duration
+	Log             zerolog.Logger
 }
 
 // Keeper says whom tokens stand for. It is made by New, and safe for any number of goroutines.
@@ -63,6 +68,8 @@ type Keeper struct {
 	roles    *policy.Roles
 	backends []string
 	static   Static
+	vouching []string
+	confirm  confirmer
 	log      zerolog.Logger
 
 	mu     sync.Mutex
@@ -86,8 +93,12 @@ func NewKeeper(o Options) (*Keeper, error) {
 	if o.Static.Token != "" && !o.Roles.Known(o.Static.Role) {
 		return nil, fmt.Errorf("token: the service token's role %q is not known", o.Static.Role)
 	}
+	if len(o.Vouching) > 0 && (o.Confirm == nil || o.ConfirmInterval < time.Second) {
+		return nil, errors.New("token: backends that vouch need a way to be asked, and an interval of a second at least")
+	}
 	return &Keeper{
-		rows: o.Rows, roles: o.Roles, backends: o.Backends, static: o.Static, log: o.Log,
+		rows: o.Rows, roles: o.Roles, backends: o.Backends, static: o.Static, log: o.Log, vouching: o.Vouching,
+		confirm: confirmer{ask: o.Confirm, interval: o.ConfirmInterval, known: map[int64]confirmation{}},
 		cached: map[Hash]*entry{}, used: map[Hash]time.Time{},
 	}, nil
 }
@@ -172,8 +183,24 @@ func (k *Keeper) live(ctx context.Context, hash Hash, now time.Time) (*entry, er
 		return nil, refused(ReasonDisabled, e.who)
 	case e.owner.Backend != ServiceBackend && len(k.backends) > 0 && !slices.Contains(k.backends, e.owner.Backend):
 		return nil, refused(ReasonBackend, e.who)
+	case slices.Contains(k.vouching, e.owner.Backend):
+		return k.vouched(ctx, hash, e, now)
 	}
 	return e, nil
+}
+
+// vouched has the owner's backend asked where that is due, and returns the token as it is after the answer.
+func (k *Keeper) vouched(ctx context.Context, hash Hash, e *entry, now time.Time) (*entry, error) {
+	fresh, err := k.confirm.check(ctx, e.owner, now)
+	switch {
+	case errors.Is(err, auth.ErrGone):
+		return nil, refused(ReasonGone, e.who)
+	case err != nil:
+		return nil, err
+	case !fresh:
+		return e, nil
+	}
+	return k.live(ctx, hash, now)
 }
 
 // row returns the token as it is at that version of the database, which the caller asked for before: a change that falls between
