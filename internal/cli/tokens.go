@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -85,11 +86,11 @@ func (p program) giveToken(ctx context.Context, a *accounts.Service, n accounts.
 
 // rights say what somebody may do at this moment.
 func rights(id identity.Identity) string {
-	text := string(id.Role)
+	held := []string{string(id.Role)}
 	for _, grant := range id.Grants {
-		text += fmt.Sprintf(", %s in %s", grant.Role, grant.Location)
+		held = append(held, fmt.Sprintf("%s in %s", grant.Role, grant.Location))
 	}
-	return text
+	return strings.Join(held, ", ")
 }
 
 func until(expires time.Time) string {

@@ -46,7 +46,7 @@ type userRow struct {
 	location   sql.NullString
 	grantRole  sql.NullString
 	sessionRow *sessionRow // nil: the query has no sessionColumns
-	tokenRow   *tokenRow   // nil: the query has no tokenColumns
+	tokenRow   *tokenRow   // nil: the query has no ownedColumns
 }
 
 type sessionRow struct {

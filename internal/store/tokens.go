@@ -13,8 +13,9 @@ import (
 	"dagster-authkit/internal/identity"
 )
 
-const tokenColumns = `t.token_hash AS token_hash, t.user_id, t.name AS token_name, t.role, t.location, t.created_at, t.expires_at,
-	t.last_used_at`
+// ownedColumns are what a row's owner and token are scanned from.
+const ownedColumns = userColumns + `, t.token_hash AS token_hash, t.user_id, t.name AS token_name, t.role, t.location, t.created_at,
+	t.expires_at, t.last_used_at`
 
 // CreateToken stores a token and its event. The error is identity.ErrExists when its owner has another of that name, and
 // identity.ErrNotFound when the owner is gone.
@@ -107,7 +108,7 @@ func (s *Store) ExpireTokens(ctx context.Context, now time.Time, limit int, even
 
 // queryTokens finds tokens and their owners.
 func queryTokens(ctx context.Context, db querier, where string, args ...any) (_ []identity.Token, _ []identity.User, err error) {
-	rows, err := db.QueryContext(ctx, people(userColumns+`, `+tokenColumns, `tokens t JOIN users u ON u.id = t.user_id`, where,
+	rows, err := db.QueryContext(ctx, people(ownedColumns, `tokens t JOIN users u ON u.id = t.user_id`, where,
 		`backend, subject, token_name`), args...)
 	if err != nil {
 		return nil, nil, err

@@ -83,7 +83,11 @@ func TestOwnersOfDirectories(t *testing.T) {
 	carol := identity.User{Backend: "ldap", Subject: "uid=carol", Name: "carol", Role: identity.Editor}
 	stored, err := k.rows.UpsertUser(t.Context(), carol)
 	check(t, err)
-	says := func() error { carol.Role = identity.Launcher; _, err := k.rows.UpsertUser(t.Context(), carol); return err }
+	says := func() error {
+		carol.Role = identity.Launcher
+		_, err := k.rows.UpsertUser(t.Context(), carol)
+		return err
+	}
 	k.Keeper, err = NewKeeper(Options{
 		Rows: k.rows, Roles: k.roles, Backends: []string{"local", "ldap"}, Vouching: []string{"ldap"}, ConfirmInterval: time.Hour,
 		Confirm: func(context.Context, identity.User) error { return says() },

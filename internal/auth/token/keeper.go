@@ -99,7 +99,7 @@ func NewKeeper(o Options) (*Keeper, error) {
 	return &Keeper{
 		rows: o.Rows, roles: o.Roles, backends: o.Backends, static: o.Static, log: o.Log, vouching: o.Vouching,
 		confirm: confirmer{ask: o.Confirm, interval: o.ConfirmInterval, known: map[int64]confirmation{}},
-		cached: map[Hash]*entry{}, used: map[Hash]time.Time{},
+		cached:  map[Hash]*entry{}, used: map[Hash]time.Time{},
 	}, nil
 }
 
