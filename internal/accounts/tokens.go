@@ -104,8 +104,8 @@ func (n NewToken) check() error {
 	return nil
 }
 
-// Tokens lists the tokens of a user, or of everybody when the name is empty, by owner and name. Those that are over are left
-// out; they are deleted by a sweep that may not have come yet.
+// Tokens lists the tokens of a user, or of everybody when the name is empty, by owner and name. Some may be over: the server
+// sweeps them once a minute, and their names are taken until then.
 func (s *Service) Tokens(ctx context.Context, nameOrID string) ([]OwnedToken, error) {
 	var rowID int64
 	if nameOrID != "" {
@@ -119,14 +119,11 @@ func (s *Service) Tokens(ctx context.Context, nameOrID string) ([]OwnedToken, er
 	if err != nil {
 		return nil, err
 	}
-	now := time.Now()
-	var live []OwnedToken
+	owned := make([]OwnedToken, len(tokens))
 	for i, t := range tokens {
-		if !t.Expired(now) {
-			live = append(live, OwnedToken{t, owners[i]})
-		}
+		owned[i] = OwnedToken{t, owners[i]}
 	}
-	return live, nil
+	return owned, nil
 }
 
 // RevokeToken ends the token of that public ID, from the next request on, and returns what it was. The token itself is taken as

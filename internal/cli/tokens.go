@@ -168,8 +168,12 @@ func (p program) showTokens(format string, tokens []accounts.OwnedToken) error {
 			ID: t.PublicID(), Name: t.Name, Username: owner.Name, Identity: owner.ID(), Role: t.Role, Location: t.Location,
 			CreatedAt: t.CreatedAt.UTC(), ExpiresAt: timeOrNull(t.ExpiresAt), LastUsedAt: timeOrNull(t.LastUsedAt),
 		})
+		ends := moment(t.ExpiresAt)
+		if t.Expired(time.Now()) {
+			ends += " (over)"
+		}
 		rows = append(rows, []string{
-			t.PublicID(), t.Name, owner.Name, orDash(string(t.Role)), orDash(t.Location), moment(t.CreatedAt), moment(t.ExpiresAt), moment(t.LastUsedAt), owner.ID(),
+			t.PublicID(), t.Name, owner.Name, orDash(string(t.Role)), orDash(t.Location), moment(t.CreatedAt), ends, moment(t.LastUsedAt), owner.ID(),
 		})
 	}
 	return p.show(format, values, []string{"ID", "NAME", "OWNER", "ROLE", "LOCATION", "MADE", "ENDS", "LAST USED", "IDENTITY"}, rows)
