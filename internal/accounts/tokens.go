@@ -126,6 +126,12 @@ func (s *Service) Tokens(ctx context.Context, nameOrID string) ([]OwnedToken, er
 	return owned, nil
 }
 
+// Token finds the token of that public ID.
+func (s *Service) Token(ctx context.Context, id string) (OwnedToken, error) {
+	id = strings.ToLower(strings.TrimSpace(id))
+	return s.oneToken(ctx, "", func(t OwnedToken) bool { return t.Token.PublicID() == id }, fmt.Sprintf("no token %.80q", id))
+}
+
 // RevokeToken ends the token of that public ID, from the next request on, and returns what it was. The token itself is taken as
 // well, for one that was found where it should not be.
 func (s *Service) RevokeToken(ctx context.Context, by, idOrText string) (OwnedToken, error) {
@@ -144,28 +150,38 @@ func (s *Service) RevokeNamedToken(ctx context.Context, by, nameOrID, name strin
 }
 
 func (s *Service) revokeOne(ctx context.Context, by, nameOrID string, wanted func(OwnedToken) bool, missing string) (OwnedToken, error) {
+	found, err := s.oneToken(ctx, nameOrID, wanted, missing)
+	if err != nil {
+		return OwnedToken{}, err
+	}
+	ev := tokenEvent(audit.EventTokenRevoked, found, by)
+	if err := s.tokens.DeleteToken(ctx, found.Token.Hash, ev); err != nil {
+		if errors.Is(err, identity.ErrNotFound) {
+			err = noToken(missing)
+		}
+		return OwnedToken{}, err
+	}
+	s.published(ev)
+	return found, nil
+}
+
+func (s *Service) oneToken(ctx context.Context, nameOrID string, wanted func(OwnedToken) bool, missing string) (OwnedToken, error) {
 	all, err := s.Tokens(ctx, nameOrID)
 	if err != nil {
 		return OwnedToken{}, err
 	}
 	found := slices.DeleteFunc(all, func(t OwnedToken) bool { return !wanted(t) })
-	none := problem{missing + ": see list-tokens", identity.ErrNotFound}
 	switch len(found) {
 	case 0:
-		return OwnedToken{}, none
+		return OwnedToken{}, noToken(missing)
 	case 1:
-	default: // by chance once in 2^48 pairs
-		return OwnedToken{}, errors.New("several tokens have this ID: give --user and --name")
+		return found[0], nil
 	}
-	ev := tokenEvent(audit.EventTokenRevoked, found[0], by)
-	if err := s.tokens.DeleteToken(ctx, found[0].Token.Hash, ev); err != nil {
-		if errors.Is(err, identity.ErrNotFound) {
-			err = none
-		}
-		return OwnedToken{}, err
-	}
-	s.published(ev)
-	return found[0], nil
+	return OwnedToken{}, errors.New("several tokens have this ID: give --user and --name") // by chance once in 2^48 pairs
+}
+
+func noToken(missing string) error {
+	return problem{missing + ": see list-tokens", identity.ErrNotFound}
 }
 
 func tokenEvent(kind string, t OwnedToken, by string) audit.Event {
