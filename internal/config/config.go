@@ -82,6 +82,13 @@ type Config struct {
 	// CookieSameSite is Lax or Strict.
 	CookieSameSite http.SameSite
 
+	// ServiceToken is the one token for programs that is no row of the database; unset: there is none. It is presented in
+	// ServiceTokenHeader by what is called ServiceTokenUser and has ServiceTokenRole.
+	ServiceToken       Secret
+	ServiceTokenHeader string
+	ServiceTokenUser   string
+	ServiceTokenRole   identity.Role
+
 	// ReportOnly lets everybody who is signed in do everything, and only writes down what their roles forbid.
 	ReportOnly bool
 	// Roles are those of the config file, beside the built-in ones: what each may do.

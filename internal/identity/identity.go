@@ -29,6 +29,9 @@ type Identity struct {
 	Role      Role
 	Grants    []Grant
 	SessionID string
+	// TokenID and TokenName are those of the token that a program presented; empty for people with a session.
+	TokenID   string
+	TokenName string
 }
 
 // Nobody reports whether no one is signed in.
@@ -102,11 +105,13 @@ type Voucher struct {
 }
 
 // PublicID names a session in lists and events: the first 12 hex digits of its token's hash, which reveal nothing of the token.
-func (s Session) PublicID() string {
+func (s Session) PublicID() string { return publicID(s.TokenHash) }
+
+func publicID(hash []byte) string {
 	const digits = "0123456789abcdef"
-	n := min(6, len(s.TokenHash))
+	n := min(6, len(hash))
 	id := make([]byte, 0, 2*n)
-	for _, b := range s.TokenHash[:n] {
+	for _, b := range hash[:n] {
 		id = append(id, digits[b>>4], digits[b&15])
 	}
 	return string(id)

@@ -81,7 +81,7 @@ func (s *Server) mayLookInside(r *http.Request) bool {
 		return true
 	}
 	who, err := s.ask(r)
-	return err == nil && who.identity.Role.Includes(identity.Admin)
+	return err == nil && who.Role.Includes(identity.Admin)
 }
 
 // fromLoopback is about the real peer: a request that any proxy forwarded is not a local one, and where a trusted proxy

@@ -12,10 +12,10 @@ import (
 func (s *Server) showLogout(w http.ResponseWriter, r *http.Request) {
 	who, err := s.ask(r)
 	switch {
-	case err == nil && who.presented != nil && s.LogoutURL == "":
-		s.pages.Elsewhere(w, who.identity)
+	case err == nil && who.presented != nil && (s.LogoutURL == "" || who.presented.Token):
+		s.pages.Elsewhere(w, who.Identity)
 	case err == nil:
-		s.pages.SignOut(w, who.identity)
+		s.pages.SignOut(w, who.Identity)
 	case errors.Is(err, session.ErrNone) && s.proxiedOnly():
 		s.unnamed(w, r)
 	case errors.Is(err, session.ErrNone):
@@ -35,8 +35,8 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	next := s.prefix + "/auth/logout"
-	if presented, err := s.present(r); err == nil && presented != nil {
-		id = presented.User.Identity("")
+	if presented, err := s.present(r); err == nil && presented != nil && !presented.Token {
+		id = presented.Identity
 		if s.LogoutURL != "" {
 			next = s.LogoutURL
 		}

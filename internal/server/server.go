@@ -103,6 +103,8 @@ type Sender struct {
 	Groups      []string
 	// For, Proto and Host are the client's address, "http" or "https", and the host that the client asked for.
 	For, Proto, Host string
+	// DropCredentials says that the request's own headers hold a secret of AuthKit's.
+	DropCredentials bool
 }
 
 // Upstream tells how the dagster-webserver behind us is.
@@ -179,6 +181,7 @@ type Server struct {
 	metrics    *metrics
 	started    time.Time
 	limited    *ratelimit.Requests // how often a refused attempt is written down
+	refusals   *ratelimit.Requests // how often an address may present what is no good
 	heavy      sync.Mutex          // held while a large body is read
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
@@ -211,6 +214,9 @@ func New(o Options) (*Server, error) {
 	s.metrics = newMetrics(o.Registry, s)
 	if s.limited, err = ratelimit.NewRequests(1.0/60, 1); err != nil {
 		return nil, fmt.Errorf("limiting what is written down: %w", err)
+	}
+	if s.refusals, err = ratelimit.NewRequests(refusalsPerSecond, refusalsAtOnce); err != nil {
+		return nil, fmt.Errorf("limiting refused credentials: %w", err)
 	}
 	if s.compress, err = newCompress(); err != nil {
 		return nil, err

@@ -30,9 +30,9 @@ func (s *Server) session(next http.Handler) http.Handler {
 			s.unknown(w, r, err)
 			return
 		}
-		ctx := with(with(with(r.Context(), identityKey, who.identity), sessionKey, who.session), presentedKey, who.presented)
+		ctx := who.in(r.Context())
 		if isActivity(r) {
-			if err := s.touch(ctx, who.session); err != nil {
+			if err := s.touch(ctx); err != nil {
 				logFrom(ctx).Warn().Err(err).Msg("noting the session's activity failed")
 			}
 		}

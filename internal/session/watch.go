@@ -29,8 +29,6 @@ type watcher struct {
 	session  identity.Session
 	checked  bool  // the session was found as it should be at version
 	version  int64 // of the database
-	// look is asked instead, where there is no session.
-	look func(context.Context) (identity.User, error)
 }
 
 // Watch returns a channel that is closed when what was known of the session no longer holds: it was ended, revoked or
@@ -98,7 +96,7 @@ func (m *Manager) poll(ctx context.Context, failing bool) bool {
 			err = m.check(ctx, w, version, now)
 		}
 		// Past a fault only the age is judged: another process may have seen the person since we could last read.
-		if w.look == nil && !now.Before(w.session.ExpiresAt) {
+		if !now.Before(w.session.ExpiresAt) {
 			m.dismiss(w)
 		}
 	}
@@ -123,9 +121,6 @@ func (m *Manager) snapshot() []*watcher {
 
 // check compares the session with what the watcher was told of it. The error is the store's.
 func (m *Manager) check(ctx context.Context, w *watcher, version int64, now time.Time) error {
-	if w.look != nil {
-		return m.checkUser(ctx, w)
-	}
 	if w.checked && w.version == version && !m.over(w.session, now) && !m.overdue(w.session, now) {
 		return nil
 	}

@@ -3,35 +3,46 @@ package session
 import (
 	"context"
 	"errors"
+	"time"
 
 	"dagster-authkit/internal/identity"
 )
 
-// WatchUser is Watch for a connection that no session began: the channel is closed when look gives somebody who is disabled, or
-// has another ID, role or grants than who, or when its error is ErrNone or ErrGone. Any other error of look leaves the channel open.
-// look is called by one goroutine at a time, a few times a second, and so must cost little.
-func (m *Manager) WatchUser(
-	ctx context.Context, look func(context.Context) (identity.User, error), who identity.Identity,
-) <-chan struct{} {
-	w := &watcher{gone: make(chan struct{}), identity: who, look: look}
-	m.watching.Lock()
-	defer m.watching.Unlock()
-	m.watchers[w] = struct{}{}
-	w.release = context.AfterFunc(ctx, func() { m.unwatch(w) })
-	return w.gone
+// WatchUser is Watch for those who have no session: look reads the account anew, as it counts for the credentials that were
+// presented. The channel is closed within a second once look gives ErrGone, a disabled user, or other rights than
+// who has. Any other error of look is a fault, which ends nothing. When ctx ends, the watch does, and the channel stays open.
+//
+// look is called four times a second, so that it should answer from memory while nothing changed.
+func (m *Manager) WatchUser(ctx context.Context, look func(context.Context) (identity.User, error), who identity.Identity) <-chan struct{} {
+	gone := make(chan struct{})
+	go func() {
+		ticker := time.NewTicker(pollInterval)
+		defer ticker.Stop()
+		failing := false
+		for {
+			user, err := m.lookAt(ctx, look)
+			switch {
+			case ctx.Err() != nil:
+				return
+			case errors.Is(err, ErrGone), err == nil && (user.Disabled || !sameRights(who, user)):
+				close(gone)
+				return
+			case err != nil && !failing:
+				m.log.Warn().Err(err).Msg("the credentials of an open connection can't be checked; it stays open until they expire")
+			}
+			failing = err != nil
+			select {
+			case <-ctx.Done():
+				return
+			case <-ticker.C:
+			}
+		}
+	}()
+	return gone
 }
 
-// checkUser is check for those who watch a user. The error is look's.
-func (m *Manager) checkUser(ctx context.Context, w *watcher) error {
-	user, err := w.look(ctx)
-	switch {
-	case errors.Is(err, ErrNone), errors.Is(err, ErrGone):
-		m.dismiss(w)
-		return nil
-	case err != nil:
-		return err
-	case !m.mayBeHere(user) || !sameRights(w.identity, user):
-		m.dismiss(w)
-	}
-	return nil
+func (m *Manager) lookAt(ctx context.Context, look func(context.Context) (identity.User, error)) (identity.User, error) {
+	ctx, cancel := context.WithTimeout(ctx, pollTimeout)
+	defer cancel()
+	return look(ctx)
 }

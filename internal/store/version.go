@@ -22,9 +22,9 @@ type versions struct {
 	version int64
 }
 
-// Version is a number that moves with every change of users, grants and sessions, whichever process makes it: what was
+// Version is a number that moves with every change of users, grants, sessions and tokens, whichever process makes it: what was
 // read after Version gave a number is good for as long as Version gives that number. Audit events, sign-in attempts,
-// TouchSession, SignedIn and ReplaceHash do not move it. It costs microseconds.
+// TouchSession, TouchToken, SignedIn and ReplaceHash do not move it. It costs microseconds.
 func (s *Store) Version(ctx context.Context) (int64, error) {
 	if err := s.inPlace(); err != nil {
 		return 0, fmt.Errorf("read version: %w", err)

@@ -141,8 +141,13 @@ func (b *Backend) Present(r *http.Request) (presented auth.Presented, found bool
 	case user.Disabled:
 		return auth.Presented{}, false, auth.Refuse("DISABLED", "Your account is disabled in this Dagster.", "the account "+user.ID()+" is disabled")
 	}
-	return auth.Presented{User: user, Look: b.look(user.Subject, time.Now().Add(b.lasting)), SignIn: true}, true, nil
+	return auth.Presented{
+		Identity: user.Identity(""), Look: b.look(user.Subject, time.Now().Add(b.lasting)), SignIn: &user,
+	}, true, nil
 }
+
+// Explicit is false: a proxy adds its headers to whatever a browser sends, also in the name of a foreign page.
+func (b *Backend) Explicit(*http.Request) bool { return false }
 
 // trusts is about the peer of the connection: no header says who that is.
 func (b *Backend) trusts(remote string) bool {

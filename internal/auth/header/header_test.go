@@ -142,7 +142,7 @@ func TestPlainHeaders(t *testing.T) {
 			got, found, err := b.Present(sent(t, tc.peer, tc.headers...))
 			who, reason := "", ""
 			if found {
-				who = got.User.ID() + " " + string(got.User.Role)
+				who = got.ID + " " + string(got.Role)
 			}
 			if refused, ok := errors.AsType[*auth.RefusedError](err); ok {
 				reason = refused.Reason
@@ -228,7 +228,7 @@ func TestSteadyState(t *testing.T) {
 		if err != nil || !found {
 			t.Fatalf("Present: found %t, error %v", found, err)
 		}
-		return got.User
+		return *got.SignIn
 	}
 	version := func() int64 {
 		t.Helper()
@@ -279,7 +279,7 @@ func TestDisabledAndGone(t *testing.T) {
 	if user, err := got.Look(t.Context()); err != nil || user.ID() != "header:vic" || user.Disabled {
 		t.Fatalf("Look: got %+v and error %v", user, err)
 	}
-	if err := rows.SetDisabled(t.Context(), got.User.RowID, true, false, audit.Event{Type: "USER_DISABLED"}); err != nil {
+	if err := rows.SetDisabled(t.Context(), got.SignIn.RowID, true, false, audit.Event{Type: "USER_DISABLED"}); err != nil {
 		t.Fatal(err)
 	}
 	if user, err := got.Look(t.Context()); err != nil || !user.Disabled {
@@ -292,7 +292,7 @@ func TestDisabledAndGone(t *testing.T) {
 			t.Errorf("%s, who is disabled: found %t, error %v", name, found, err)
 		}
 	}
-	if err := rows.DeleteUser(t.Context(), got.User.RowID, false, audit.Event{Type: "USER_DELETED"}); err != nil {
+	if err := rows.DeleteUser(t.Context(), got.SignIn.RowID, false, audit.Event{Type: "USER_DELETED"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := got.Look(t.Context()); !errors.Is(err, auth.ErrGone) {
@@ -309,10 +309,10 @@ func TestLasting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.look(got.User.Subject, time.Now().Add(-time.Nanosecond))(t.Context()); !errors.Is(err, auth.ErrGone) {
+	if _, err := b.look(got.SignIn.Subject, time.Now().Add(-time.Nanosecond))(t.Context()); !errors.Is(err, auth.ErrGone) {
 		t.Errorf("after its time: got error %v, want ErrGone", err)
 	}
-	if _, err := b.look(got.User.Subject, time.Now().Add(time.Hour))(t.Context()); err != nil {
+	if _, err := b.look(got.SignIn.Subject, time.Now().Add(time.Hour))(t.Context()); err != nil {
 		t.Errorf("before it: %v", err)
 	}
 }

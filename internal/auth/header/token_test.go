@@ -241,7 +241,7 @@ func TestTokens(t *testing.T) {
 			got, found, err := b.Present(sent(t, "203.0.113.9:1", "Cf-Access-Jwt-Assertion", tc.token))
 			who := ""
 			if found {
-				who = got.User.ID() + " " + string(got.User.Role)
+				who = got.ID + " " + string(got.Role)
 			}
 			if _, roleless := errors.AsType[*auth.NoRoleError](err); roleless && tc.cause == "no role" {
 				return
@@ -277,7 +277,7 @@ func TestTokenHeaders(t *testing.T) {
 		got, found, err := tc.backend.Present(sent(t, tc.peer, tc.headers...))
 		refused, _ := errors.AsType[*auth.RefusedError](err)
 		if found != tc.found || (refused == nil) != (tc.refused == "") || refused != nil && refused.Reason != tc.refused {
-			t.Errorf("%s: got %+v, found %t, error %v", name, got.User, found, err)
+			t.Errorf("%s: got %+v, found %t, error %v", name, got.Identity, found, err)
 		}
 	}
 }
