@@ -354,7 +354,7 @@ func TestHeaderBesideLocal(t *testing.T) {
 		t.Errorf("afterwards, by her cookie: ada is %q", got)
 	}
 	// A name is no link: disabling the one is not disabling the other.
-	k.cli("", "disable-user", "ada", "--force")
+	k.cli("", "disable-user", "local:ada", "--force")
 	if got, other := ada.me(), k.anonymous().me(named...); got != "nobody" || other != "ada viewer header" {
 		t.Errorf("the local ada is disabled: by cookie %q, by the proxy %q", got, other)
 	}
