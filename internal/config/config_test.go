@@ -21,7 +21,7 @@ func defaults() Config {
 		Host: "127.0.0.1", Port: 3000, Backend: "local", Database: "./dagster_auth.db", AdminUser: "admin",
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
-		RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20,
+		RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
 		AuditLog: true, LogLevel: zerolog.InfoLevel, WebserverCommand: "dagster-webserver", ShutdownGrace: 10 * time.Second,
 	}
 }
