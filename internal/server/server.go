@@ -101,6 +101,7 @@ type Sender struct {
 	Groups      []string
 	// For, Proto and Host are the client's address, "http" or "https", and the host that the client asked for.
 	For, Proto, Host string
+	Turn             Turn
 }
 
 // Upstream tells how the dagster-webserver behind us is.
@@ -170,6 +171,7 @@ type Server struct {
 	heavy      sync.Mutex          // held while a large body is read
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
+	again      http.Handler // judges a request anew whose sender's rights changed while it waited
 	log        zerolog.Logger
 }
 
@@ -210,7 +212,9 @@ func (s *Server) MenuScript() string { return s.assets.URL("menu.js") }
 
 // Handler is the whole chain, outermost layer first.
 func (s *Server) Handler() http.Handler {
-	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.compress, s.body, s.authorize, s.audit)
+	judged := chain(http.HandlerFunc(s.enforce), s.authorize, s.audit)
+	s.again = s.session(judged)
+	dagster := chain(judged, s.session, s.rateLimit, s.ready, s.compress, s.body)
 	return chain(s.split(s.ours(), dagster), s.trace, s.recover, s.route, s.crossOrigin)
 }
 
