@@ -35,6 +35,10 @@ func (s *Server) body(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Time{})
 		whole := r.WithContext(r.Context())
 		whole.Body, whole.ContentLength, whole.TransferEncoding, whole.Trailer = wholeBody{bytes.NewReader(content)}, int64(len(content)), nil, nil
+		if s.unchanged(whole) {
+			next.ServeHTTP(w, whole)
+			return
+		}
 		s.again.ServeHTTP(w, whole)
 	})
 }

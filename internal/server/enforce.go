@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -27,14 +28,15 @@ func (s *Server) enforce(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// send writes the request that goes on, and says how it waits its turn. Downloads of any length take nobody's place.
+// send writes the request that goes on, and says how it waits its turn. Downloads of any length take nobody's place, nor does
+// /server_info, which Dagster answers beside all that it does (a coroutine of its event loop) and which tells nothing.
 func (s *Server) send(w http.ResponseWriter, r *http.Request, j judged, path dagster.Path) (answered bool) {
 	switch {
 	case j.Operation != nil:
 		return s.sendGraphQL(w, r, j, path)
 	case path.Route == dagster.GraphQL:
 		return s.forward(w, r, graphiQLRequest(r, path), nil)
-	case path.Route == dagster.Logs || path.Route == dagster.DownloadDebug:
+	case path.Route == dagster.Logs || path.Route == dagster.DownloadDebug || path.Route == dagster.ServerInfo:
 		s.Dagster.Forward(w, pathRequest(r, path), sender(r))
 		return true
 	default:
@@ -80,9 +82,16 @@ func (s *Server) answerForbidden(w http.ResponseWriter, r *http.Request, d polic
 	s.refuse(w, r, refusal{status: http.StatusForbidden, code: "FORBIDDEN", message: d.Message("")})
 }
 
+// cloned may have its address and its headers set or deleted. It is not as deep as Clone, since the proxy makes a deep one.
+func cloned(r *http.Request) *http.Request {
+	out, address := *r, *r.URL
+	out.URL, out.Header = &address, maps.Clone(r.Header)
+	return &out
+}
+
 // canonicalRequest is the only form in which GraphQL goes on: written from what was judged.
 func canonicalRequest(r *http.Request, path dagster.Path, body []byte) *http.Request {
-	out := r.Clone(r.Context())
+	out := cloned(r)
 	out.Method = http.MethodPost
 	out.URL.RawPath, out.URL.RawQuery, out.URL.ForceQuery = path.Escaped, "", false
 	out.Body = io.NopCloser(bytes.NewReader(body))
@@ -117,7 +126,7 @@ func pathRequest(r *http.Request, path dagster.Path) *http.Request {
 
 // withoutBody drops what a GET has no use for: Dagster reads no body of one.
 func withoutBody(r *http.Request) *http.Request {
-	out := r.Clone(r.Context())
+	out := cloned(r)
 	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = http.NoBody, 0, nil, nil
 	return out
 }

@@ -27,11 +27,10 @@ var errChanged = errors.New("the rights of whoever asks have changed meanwhile")
 // forward sends out, which was written from r, in its turn. It is not answered when the rights of whoever asks have
 // changed while it waited, in which case nothing of it was done or given out.
 func (s *Server) forward(w http.ResponseWriter, r, out *http.Request, query []byte) (answered bool) {
-	who := identityFrom(r.Context())
 	answered = true
 	from := sender(r)
-	from.Turn = Turn{Identity: who.ID, Query: query, Still: func() error {
-		if now, _, err := s.Sessions.Load(r); err == nil && now.Equal(who) {
+	from.Turn = Turn{Identity: identityFrom(r.Context()).ID, Query: query, Still: func() error {
+		if s.unchanged(r) {
 			return nil
 		}
 		answered = false

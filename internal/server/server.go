@@ -35,6 +35,9 @@ type Sessions interface {
 
 // Activity follows a session while it lives.
 type Activity interface {
+	// Holds reports whether whoever was found behind the session would be found so again. False may also mean that it can't
+	// be told from the session alone.
+	Holds(ctx context.Context, session identity.Session, id identity.Identity) bool
 	// Touch notes that a person, not a polling tab, did something.
 	Touch(ctx context.Context, session identity.Session) error
 	// Watch returns a channel that is closed when the session ended or its role changed.
