@@ -163,3 +163,17 @@ func TestOwnCookiesAreCut(t *testing.T) {
 		})
 	}
 }
+
+// The common headers are not looked at, so none of them may be one that has to go.
+func TestCommonHeadersNameNobody(t *testing.T) {
+	t.Parallel()
+	p := &Proxy{}
+	for name := range common {
+		if p.dropped(normalName(name), true) || http.CanonicalHeaderKey(name) != name {
+			t.Errorf("%s is passed over, and would be dropped or is not written as Go does", name)
+		}
+	}
+	if !p.dropped("x-forwarded-user", true) {
+		t.Error("an identity is not dropped")
+	}
+}

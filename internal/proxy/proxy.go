@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -68,10 +69,12 @@ type Options struct {
 type Proxy struct {
 	target       func() (*url.URL, bool)
 	transport    http.RoundTripper
+	coalescer    *Coalescer // the transport, when it is one
 	prefix       string
 	menuScript   string
 	cookies      map[string]bool
 	identity     map[string]bool
+	common       map[string]bool // those of the common headers that nobody made a header of identities
 	messageLimit int64
 	fail         func(http.ResponseWriter, *http.Request, error)
 	log          zerolog.Logger
@@ -101,9 +104,12 @@ func New(o Options) (*Proxy, error) {
 	for _, name := range o.IdentityHeaders {
 		identity[normalName(name)] = true
 	}
+	plain := maps.Clone(common)
+	maps.DeleteFunc(plain, func(name string, _ bool) bool { return identity[normalName(name)] })
+	coalescer, _ := o.Transport.(*Coalescer)
 	return &Proxy{
-		target: o.Target, transport: o.Transport, prefix: o.Prefix, menuScript: o.MenuScript,
-		cookies: cookieNames(o.CookieNames), identity: identity, messageLimit: o.MessageLimit, fail: o.Error,
+		target: o.Target, transport: o.Transport, coalescer: coalescer, prefix: o.Prefix, menuScript: o.MenuScript,
+		cookies: cookieNames(o.CookieNames), identity: identity, common: plain, messageLimit: o.MessageLimit, fail: o.Error,
 		log: o.Log, errorLog: log.New(debugWriter{o.Log}, "", 0),
 	}, nil
 }
@@ -129,6 +135,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	target, ready := p.target()
 	if !ready || target == nil {
 		p.fail(w, r, ErrUnavailable)
+		return
+	}
+	if p.serveShared(w, r, target) {
 		return
 	}
 	forward := httputil.ReverseProxy{
