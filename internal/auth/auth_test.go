@@ -139,7 +139,6 @@ func newCounter(cores int) *counter {
 		c.done = append(c.done, fmt.Sprintf(format, args...))
 	}
 	c.Passwords = &Passwords{
-		tidy:  time.NewTimer(time.Hour),
 		slots: make(chan struct{}, cores),
 		argon2id: func(_, _ []byte, p argonParams, length int) []byte {
 			note("argon2id m=%d t=%d p=%d", p.memory, p.passes, p.lanes)

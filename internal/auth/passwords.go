@@ -4,19 +4,13 @@ import (
 	"context"
 	"fmt"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/text/unicode/norm"
 )
-
-// tidyAfter is how long nobody has hashed when the memory that it took is given back. Go would keep it for minutes: half of all
-// that an idle AuthKit has.
-const tidyAfter = time.Second
 
 // maxWaiting is how many may wait for a core. Beyond, an answer would come too late to be of use.
 const maxWaiting = 64
@@ -28,7 +22,6 @@ const sortArgon2id = "$argon2id$"
 type Passwords struct {
 	slots   chan struct{}
 	waiting atomic.Int64
-	tidy    *time.Timer
 
 	// The work, one function for each sort of hash. Tests count here what is done.
 	argon2id func(password, salt []byte, p argonParams, length int) []byte
@@ -38,10 +31,7 @@ type Passwords struct {
 
 // NewPasswords makes the one Passwords of a program.
 func NewPasswords() *Passwords {
-	tidy := time.AfterFunc(tidyAfter, debug.FreeOSMemory)
-	tidy.Stop() // there is nothing to give back yet
 	return &Passwords{
-		tidy:     tidy,
 		slots:    make(chan struct{}, runtime.GOMAXPROCS(0)),
 		argon2id: deriveArgon2id, bcrypt: bcrypt.CompareHashAndPassword, pbkdf2: derivePBKDF2,
 	}
@@ -100,10 +90,7 @@ func (p *Passwords) judge(ctx context.Context, g guess) (ok, outdated bool, err 
 
 // enter waits for a core. Every nil error must be followed by one call of leave.
 func (p *Passwords) enter(ctx context.Context) (leave func(), err error) {
-	leave = func() {
-		<-p.slots
-		p.tidy.Reset(tidyAfter)
-	}
+	leave = func() { <-p.slots }
 	select {
 	case p.slots <- struct{}{}:
 		return leave, nil
