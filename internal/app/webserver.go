@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"runtime/debug"
 	"sync/atomic"
 	"time"
 
@@ -38,13 +37,8 @@ type learned func(*dagster.Upstream) error
 func newWebserver(cfg config.Config, stderr io.Writer, log zerolog.Logger, then learned) (webserver, *places, error) {
 	about := dagster.New(dagster.Options{Log: log})
 	learn := func(ctx context.Context, base *url.URL) error {
-		before := about.Schema()
 		if err := about.Learn(ctx, base); err != nil {
 			return err
-		}
-		if about.Schema() != before {
-			// Reading a schema of 1.5 MB leaves many times that behind, and who is idle has no reason to collect it.
-			debug.FreeOSMemory()
 		}
 		return then(about)
 	}
