@@ -118,7 +118,7 @@ func headerText(text, also string) string {
 	const digits = "0123456789ABCDEF"
 	plain := func(i int) bool {
 		c, edge := text[i], i == 0 || i == len(text)-1
-		return c >= ' ' && c < 0x7f && c != '%' && !(c == ' ' && edge) && strings.IndexByte(also, c) < 0
+		return c >= ' ' && c < 0x7f && c != '%' && (c != ' ' || !edge) && strings.IndexByte(also, c) < 0
 	}
 	begin := 0
 	for begin < len(text) && plain(begin) {
