@@ -167,11 +167,12 @@ func (c *Coalescer) join(req *http.Request, turn Turn) (*http.Response, error) {
 		closeBody(req)
 		return nil, f.outcome.failure()
 	}
+	closeBody(req)
 	resp := c.take(f, req)
 	if resp == nil {
 		c.leave(f)
-		return c.alone(req, turn)
+		own := f.request().WithContext(req.Context()) // req's headers are the client's: the proxy has not cleaned them
+		return c.alone(own, turn)
 	}
-	closeBody(req)
 	return still(turn, resp)
 }

@@ -175,3 +175,74 @@ func TestProxyCoalescesAndNobodyMissesTheirOwnRun(t *testing.T) {
 		}
 	}
 }
+
+// An answer that is too large to be kept is asked for by each: also then nothing of a client's headers goes on, since a query
+// that may be shared does not pass through what cleans them.
+func TestProxySharedQueriesCarryNobodysHeaders(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ limit, asked int64 }{"shared": {1000, 1}, "too large to share": {10, 2}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var mu sync.Mutex
+			var seen []http.Header
+			first, answer := make(chan struct{}, 10), make(chan struct{})
+			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				mu.Lock()
+				seen = append(seen, r.Header)
+				mu.Unlock()
+				first <- struct{}{}
+				<-answer
+				w.Header().Set("Content-Type", "application/json")
+				_, _ = io.WriteString(w, strings.Repeat("x", 100))
+			}))
+			t.Cleanup(upstream.Close)
+			target, err := url.Parse(upstream.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := NewCoalescer(CoalesceOptions{MaxShared: test.limit})
+			t.Cleanup(c.CloseIdleConnections)
+			p := newTest(t, Options{
+				Transport: c, Target: func() (*url.URL, bool) { return target, true },
+				Error: func(_ http.ResponseWriter, _ *http.Request, err error) { t.Error(err) },
+			})
+			ask := func() <-chan string {
+				r := request(t, http.MethodPost, "http://authkit/graphql", strings.NewReader("query"))
+				for name, value := range map[string]string{
+					"Content-Type": "application/json", "Cookie": "dagster_authkit=secret; theirs=1", "X-Forwarded-User": "root",
+					"Remote-User": "root", "Idempotency-Key": "1", "User-Agent": "a client",
+				} {
+					r.Header.Set(name, value)
+				}
+				body := make(chan string, 1)
+				go func() {
+					w := httptest.NewRecorder()
+					p.ServeHTTP(w, r.WithContext(WithTurn(WithForward(t.Context(), Forward{User: "vic"}), Turn{Query: []byte("query")})))
+					body <- w.Body.String()
+				}()
+				return body
+			}
+			one := ask()
+			<-first
+			two := ask()
+			untilJoined(c, 1)
+			close(answer)
+			for _, got := range []string{<-one, <-two} {
+				if len(got) != 100 {
+					t.Errorf("got %d bytes of 100", len(got))
+				}
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			if int64(len(seen)) != test.asked {
+				t.Errorf("Dagster was asked %d times, want %d", len(seen), test.asked)
+			}
+			want := http.Header{"Accept": {"application/json"}, "Accept-Encoding": {"identity"}, "Content-Type": {"application/json"}, "Content-Length": {"5"}}
+			for _, got := range seen {
+				if diff := cmp.Diff(want, got); diff != "" {
+					t.Errorf("the headers that went on, -want +got:\n%s", diff)
+				}
+			}
+		})
+	}
+}
