@@ -184,22 +184,28 @@ func TestChainOneWhoLeavesCancelsNobody(t *testing.T) {
 
 func TestChainAFailureIsForThoseWhoWait(t *testing.T) {
 	t.Parallel()
-	k := startChain(t)
-	vic, larry := k.person("vic", identity.Viewer), k.person("larry", identity.Launcher)
-	first := vic.asks(versionQuery)
-	broken := k.dagster.next(t)
-	second := larry.asks(versionQuery)
-	k.joined(t, 1)
-	broken.answer <- ""
-	for _, a := range []*reply{first, second} {
-		if got := a.wait(t); a.Code != http.StatusBadGateway {
-			t.Errorf("of a broken connection came %d %s", a.Code, got)
-		}
-	}
-	third := vic.asks(versionQuery)
-	k.dagster.next(t).answer <- `{"data":{"version":"well"}}`
-	if got := third.wait(t); third.Code != http.StatusOK || !strings.Contains(got, "well") {
-		t.Errorf("after the failure came %d %s", third.Code, got)
+	// The second is rewritten for whoever asks, the failure included.
+	for _, query := range []string{versionQuery, `{ version canBulkTerminate }`} {
+		t.Run(query, func(t *testing.T) {
+			t.Parallel()
+			k := startChain(t)
+			vic, larry := k.person("vic", identity.Viewer), k.person("larry", identity.Launcher)
+			first := vic.asks(query)
+			broken := k.dagster.next(t)
+			second := larry.asks(query)
+			k.joined(t, 1)
+			broken.answer <- ""
+			for _, a := range []*reply{first, second} {
+				if got := a.wait(t); a.Code != http.StatusBadGateway || !strings.Contains(got, "UPSTREAM") {
+					t.Errorf("of a broken connection came %d %s", a.Code, got)
+				}
+			}
+			third := vic.asks(query)
+			k.dagster.next(t).answer <- `{"data":{"version":"well","canBulkTerminate":true}}`
+			if got := third.wait(t); third.Code != http.StatusOK || !strings.Contains(got, "well") {
+				t.Errorf("after the failure came %d %s", third.Code, got)
+			}
+		})
 	}
 }
 
