@@ -172,7 +172,7 @@ func (k *chainKit) person(name string, role identity.Role) *person {
 		k.t.Fatal(err)
 	}
 	w := httptest.NewRecorder()
-	if _, err := k.app.sessions.Start(w, httptest.NewRequest(http.MethodPost, "/auth/login", nil), user, "127.0.0.1"); err != nil {
+	if _, err := k.app.sessions.Start(w, httptest.NewRequest(http.MethodPost, "/auth/login", nil), user, "127.0.0.1", identity.Voucher{}); err != nil {
 		k.t.Fatal(err)
 	}
 	return &person{k, user, w.Result().Cookies()[0]}

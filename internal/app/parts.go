@@ -18,7 +18,6 @@ import (
 
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
-	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/ratelimit"
@@ -38,7 +37,7 @@ func newTrail(rows *store.Store, cfg config.Config, out io.Writer, registry *pro
 // bootstrap makes the first admin from the environment, or says how to make one. A database that ever had a user is left
 // alone: a deleted admin does not rise with the old password.
 func bootstrap(ctx context.Context, users *accounts.Service, rows *store.Store, cfg config.Config, log zerolog.Logger) error {
-	if cfg.Backend != config.BackendLocal {
+	if !cfg.Has(config.BackendLocal) {
 		return nil
 	}
 	if cfg.AdminPassword.IsSet() {
@@ -63,14 +62,9 @@ func bootstrap(ctx context.Context, users *accounts.Service, rows *store.Store, 
 	return nil
 }
 
-func newBackend(users *store.Store, passwords *auth.Passwords, cfg config.Config) (auth.Backend, error) {
-	if cfg.Backend == config.BackendDummy {
-		return auth.NewDummy(), nil
-	}
-	return auth.NewLocal(auth.LocalOptions{Users: users, Passwords: passwords})
-}
-
-func newSessions(rows *store.Store, trail *audit.Trail, cfg config.Config, log zerolog.Logger) (*session.Manager, error) {
+func newSessions(
+	rows *store.Store, trail *audit.Trail, refresh session.Refresh, cfg config.Config, log zerolog.Logger,
+) (*session.Manager, error) {
 	secret := cfg.SecretKey.Reveal()
 	if !cfg.SecretKey.IsSet() {
 		var err error
@@ -81,9 +75,13 @@ func newSessions(rows *store.Store, trail *audit.Trail, cfg config.Config, log z
 	return session.New(session.Options{
 		Rows: rows, Key: []byte(secret), MaxAge: cfg.SessionMaxAge, IdleTimeout: cfg.SessionIdleTimeout,
 		CookieName: cfg.CookieName, Path: cfg.PathPrefix + "/", Secure: secure(cfg),
-		SameSite: cfg.CookieSameSite, Backend: cfg.Backend, Sweep: sweep(rows),
-		Expired: func(ctx context.Context, s identity.Session, u identity.User) {
-			event := audit.Event{Type: audit.EventSessionExpired, Username: u.Name, Identity: u.ID(), Session: s.PublicID(), IP: s.Address, RequestID: server.RequestID(ctx)}
+		SameSite: cfg.CookieSameSite, Backends: cfg.Backends, Sweep: sweep(rows),
+		Refresh: refresh, RefreshInterval: cfg.RefreshInterval,
+		Expired: func(ctx context.Context, s identity.Session, u identity.User, reason string) {
+			event := audit.Event{
+				Type: audit.EventSessionExpired, Username: u.Name, Identity: u.ID(), Session: s.PublicID(), IP: s.Address,
+				RequestID: server.RequestID(ctx), Reason: reason,
+			}
 			if err := trail.Record(ctx, event); err != nil {
 				log.Error().Err(err).Msg("storing the audit event failed")
 			}
@@ -156,12 +154,12 @@ func (s signIns) HasUsers(ctx context.Context) (bool, error) { return s.rows.Has
 // announce says what is served, where, for whom, and what is not safe about it.
 func (a *App) announce() {
 	cfg := a.cfg
-	a.log.Info().Str("address", a.address()).Str("backend", cfg.Backend).
+	a.log.Info().Str("address", a.address()).Strs("backends", cfg.Backends).
 		Str("database", absolute(cfg.Database)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
 	if cfg.ReportOnly {
 		a.log.Warn().Msg("NOT SAFE: report-only: everybody who is signed in may do everything; what their roles forbid is only written down, as WOULD_DENY in the audit trail")
 	}
-	if cfg.Backend == config.BackendDummy {
+	if cfg.Has(config.BackendDummy) {
 		a.log.Warn().Msg("NOT SAFE: the dummy backend's passwords are public (admin/admin, viewer/viewer): never use it for anything real")
 	}
 	if !cfg.LoopbackOnly() && !a.byTLS() {

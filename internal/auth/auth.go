@@ -9,6 +9,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"dagster-authkit/internal/identity"
 )
@@ -18,7 +19,22 @@ var (
 	ErrInvalid = errors.New("wrong name or password")
 	// ErrBusy says that too many passwords are waiting to be hashed. Nothing was looked at; trying again later may do.
 	ErrBusy = errors.New("too many sign-ins at once")
+	// ErrUnavailable says that the server which keeps the users does not answer, so that nothing is known of the person.
+	ErrUnavailable = errors.New("the server that knows the users does not answer")
+	// ErrGone says that the backend no longer vouches for somebody who is signed in: the session is to end.
+	ErrGone = errors.New("the backend does not vouch for the user any more")
 )
+
+// NoRoleError says that the person proved who they are, but that none of their groups gives them a role here.
+type NoRoleError struct {
+	Username string
+	// Groups are all that the backend told of them, for a page that only they see.
+	Groups []string
+}
+
+func (e *NoRoleError) Error() string {
+	return fmt.Sprintf("none of the %d groups of %q gives a role", len(e.Groups), e.Username)
+}
 
 // Credentials are what somebody typed.
 type Credentials struct {
@@ -30,6 +46,14 @@ type Credentials struct {
 type Backend interface {
 	// Name is the backend's part of an identity's ID: "local".
 	Name() string
-	// Authenticate gives the user whom the credentials belong to, or ErrInvalid, ErrBusy, or a fault.
+	// Authenticate gives the user whom the credentials belong to, or ErrInvalid, ErrBusy, ErrUnavailable, a NoRoleError, or a
+	// fault.
 	Authenticate(ctx context.Context, c Credentials) (identity.User, error)
+}
+
+// Refresher is a backend that keeps its users elsewhere, and can tell whether it still vouches for one who is signed in.
+type Refresher interface {
+	// Refresh gives the user as the backend knows them now, role and groups included, and the secret to ask with the next
+	// time. ErrGone ends the session; after any other error it goes on for a while, and is asked about again.
+	Refresh(ctx context.Context, user identity.User, by identity.Voucher) (now identity.User, secret []byte, err error)
 }

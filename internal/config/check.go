@@ -10,7 +10,7 @@ import (
 func (c Config) check(in *input) []error {
 	var problems []error
 	fail := func(format string, args ...any) { problems = append(problems, fmt.Errorf(format, args...)) }
-	if c.Backend == BackendDummy && c.Host != "" && !c.LoopbackOnly() && !c.AllowInsecureDummy {
+	if c.Has(BackendDummy) && c.Host != "" && !c.LoopbackOnly() && !c.AllowInsecureDummy {
 		fail("%s: the dummy backend's passwords are public, so it serves on loopback addresses only, "+
 			"not on %s: use --host 127.0.0.1, another backend, or --allow-insecure-dummy", in.givenOr("DAGSTER_AUTH_BACKEND"), c.Host)
 	}
@@ -25,6 +25,7 @@ func (c Config) check(in *input) []error {
 			fail("%s: %w", in.given[base.env], err)
 		}
 	}
+	problems = append(problems, c.checkRoles(in)...)
 	for _, pattern := range c.ProtectedTags {
 		if c.RunUserTag != "" && protects(pattern, c.RunUserTag) {
 			fail("%s: %q is a protected tag (%s), which launchers may not set: choose another",

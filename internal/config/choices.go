@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -71,16 +72,27 @@ func parseMaxBody(text string) (int64, error) {
 	return n, err
 }
 
-func parseBackend(text string) (string, error) {
-	switch strings.ToLower(text) {
-	case "sqlite", "local", "sql":
-		return BackendLocal, nil
-	case "dummy":
-		return BackendDummy, nil
-	case "ldap", "oauth", "oidc", "header", "proxy":
-		return "", fmt.Errorf("%q is not built yet: write sqlite or dummy", text)
+// parseBackends reads the ways to sign in, in their order, by our names and those of the Python AuthKit.
+func parseBackends(text string) ([]string, error) {
+	names := map[string]string{
+		"sqlite": BackendLocal, "local": BackendLocal, "sql": BackendLocal, "ldap": BackendLDAP,
+		"oidc": BackendOIDC, "oauth": BackendOIDC, "header": BackendHeader, "proxy": BackendHeader, "dummy": BackendDummy,
 	}
-	return "", fmt.Errorf("%q is no backend: write sqlite or dummy", text)
+	var backends []string
+	for word := range strings.SplitSeq(text, ",") {
+		backend, known := names[strings.ToLower(strings.TrimSpace(word))]
+		switch {
+		case !known:
+			return nil, fmt.Errorf("%q is no backend: write sqlite, ldap, oidc, header or dummy, or several with commas between", strings.TrimSpace(word))
+		case slices.Contains(backends, backend):
+			return nil, fmt.Errorf("%q names a backend twice: leave one of them out", text)
+		}
+		backends = append(backends, backend)
+	}
+	if len(backends) > 1 && slices.Contains(backends, BackendDummy) {
+		return nil, fmt.Errorf("%q: the dummy backend stands alone, as everybody knows its passwords", text)
+	}
+	return backends, nil
 }
 
 func parseCookieSecure(text string) (CookieSecure, error) {

@@ -20,8 +20,11 @@ import (
 
 // The backends that exist, by the name under which their users are stored.
 const (
-	BackendLocal = "local"
-	BackendDummy = "dummy"
+	BackendLocal  = "local"
+	BackendLDAP   = "ldap"
+	BackendOIDC   = "oidc"
+	BackendHeader = "header"
+	BackendDummy  = "dummy"
 )
 
 // CookieSecure says when the session cookie has the Secure attribute.
@@ -49,8 +52,16 @@ type Config struct {
 	// TrustedProxies are the peers whose forwarding headers are believed.
 	TrustedProxies []netip.Prefix
 
-	// Backend is BackendLocal or BackendDummy.
-	Backend string
+	// Backends are the ways to sign in, in the order in which they are asked.
+	Backends []string
+	// GroupRules are those of the config file: what the groups that a backend tells of may do here.
+	GroupRules []identity.GroupRule
+	// DefaultRole is the role of those whom no rule gives one; empty: they can't sign in.
+	DefaultRole identity.Role
+	// Contact is whom to ask for a role, as people read it.
+	Contact string
+	// RefreshInterval is how often a backend that keeps its users elsewhere is asked about those who are signed in.
+	RefreshInterval time.Duration
 	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
 	AllowInsecureDummy bool
 	// Database is the path of the SQLite file.
@@ -117,6 +128,9 @@ type Config struct {
 	Executable string
 }
 
+// Has reports whether that backend is one of the ways to sign in.
+func (c Config) Has(backend string) bool { return slices.Contains(c.Backends, backend) }
+
 // Address is where AuthKit listens, as net.Listen wants it.
 func (c Config) Address() string { return net.JoinHostPort(c.Host, strconv.Itoa(c.Port)) }
 
@@ -165,7 +179,7 @@ func Load(src Source) (Config, []Warning, error) {
 	return cfg, warnings, err
 }
 
-// Inspect is Load, and tells where each value came from. The custom roles come last, each with its permissions.
+// Inspect is Load, and tells where each value came from. The custom roles come last, each with its permissions, and the rules for groups.
 func Inspect(src Source) (Config, []Value, []Warning, error) {
 	in := newInput(src)
 	cfg := Config{ChildArgs: src.ChildArgs, Executable: src.Executable}
@@ -178,14 +192,14 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 			problems = append(problems, err)
 		}
 	}
-	cfg.Roles = in.file.customRoles()
+	cfg.Roles, cfg.GroupRules = in.file.customRoles(), in.file.groupRules()
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {
 		return Config{}, nil, nil, err
 	}
 	cfg.caution(in)
-	return withoutPaths(cfg), append(in.values, in.file.roleValues()...), in.warnings, nil
+	return withoutPaths(cfg), slices.Concat(in.values, in.file.roleValues(), in.file.groupValues()), in.warnings, nil
 }
 
 // Shared reads what commands need: the custom roles, and of the settings only those of the variables named, as users must be

@@ -18,10 +18,10 @@ import (
 // defaults are those of design.md, section 8, of dagster-webserver 1.13.27 --help, and of issue 3.
 func defaults() Config {
 	return Config{
-		Host: "127.0.0.1", Port: 3000, Backend: "local", Database: "./dagster_auth.db", AdminUser: "admin",
+		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", AdminUser: "admin",
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
-		RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
+		RefreshInterval: 15 * time.Minute, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
 		AuditLog: true, LogLevel: zerolog.InfoLevel, WebserverCommand: "dagster-webserver", ShutdownGrace: 10 * time.Second,
 	}
 }
@@ -51,10 +51,19 @@ func TestLoadReadsSettings(t *testing.T) {
 		"a prefix of two segments":        {flags: Values{"path-prefix": "/a/b-c"}, want: func(c *Config) { c.PathPrefix = "/a/b-c" }},
 		"backend local":                   {env: []string{"DAGSTER_AUTH_BACKEND=local"}, want: func(*Config) {}},
 		"backend SQL":                     {env: []string{"DAGSTER_AUTH_BACKEND=SQL"}, want: func(*Config) {}},
-		"backend dummy":                   {env: []string{"DAGSTER_AUTH_BACKEND=dummy"}, want: func(c *Config) { c.Backend = "dummy" }},
+		"backend dummy":                   {env: []string{"DAGSTER_AUTH_BACKEND=dummy"}, want: func(c *Config) { c.Backends = []string{"dummy"} }},
+		"backends in order": {
+			env: []string{"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite"}, want: func(c *Config) { c.Backends = []string{"ldap", "oidc", "header", "local"} },
+		},
+		"roles from elsewhere": {
+			env: []string{"DAGSTER_AUTH_DEFAULT_ROLE=Viewer", "DAGSTER_AUTH_CONTACT=the data platform team", "DAGSTER_AUTH_REFRESH_INTERVAL=60"},
+			want: func(c *Config) {
+				c.DefaultRole, c.Contact, c.RefreshInterval = "viewer", "the data platform team", time.Minute
+			},
+		},
 		"dummy for everyone": {
 			flags: Values{"allow-insecure-dummy": "true", "host": "0.0.0.0"}, env: []string{"DAGSTER_AUTH_BACKEND=dummy"},
-			want: func(c *Config) { c.Backend, c.Host, c.AllowInsecureDummy = "dummy", "0.0.0.0", true },
+			want: func(c *Config) { c.Backends, c.Host, c.AllowInsecureDummy = []string{"dummy"}, "0.0.0.0", true },
 		},
 		"database":               {env: []string{"DAGSTER_AUTH_DB=/data/x.db"}, want: func(c *Config) { c.Database = "/data/x.db" }},
 		"database URL is first":  {env: []string{"DAGSTER_AUTH_DB=/data/x.db", "DAGSTER_AUTH_DATABASE_URL=sqlite:///y.db"}, want: func(c *Config) { c.Database = "y.db" }},
@@ -152,7 +161,12 @@ func TestLoadRefuses(t *testing.T) {
 		"prefix template":     {flags: Values{"path-prefix": "/{x}"}, want: "--path-prefix: "},
 		"prefix escaped":      {flags: Values{"path-prefix": "/a%2fb"}, want: "--path-prefix: "},
 		"prefix two slashes":  {flags: Values{"path-prefix": "/a//b"}, want: "--path-prefix: "},
-		"backend later":       {env: "DAGSTER_AUTH_BACKEND=ldap", want: `DAGSTER_AUTH_BACKEND: "ldap" is not built yet: write sqlite or dummy`},
+		"backend twice":       {env: "DAGSTER_AUTH_BACKEND=sqlite,local", want: `DAGSTER_AUTH_BACKEND: "sqlite,local" names a backend twice`},
+		"backend missing":     {env: "DAGSTER_AUTH_BACKEND=ldap,", want: `DAGSTER_AUTH_BACKEND: "" is no backend`},
+		"dummy and another":   {env: "DAGSTER_AUTH_BACKEND=dummy,sqlite", want: `DAGSTER_AUTH_BACKEND: "dummy,sqlite": the dummy backend stands alone`},
+		"default role":        {env: "DAGSTER_AUTH_DEFAULT_ROLE=boss", want: `DAGSTER_AUTH_DEFAULT_ROLE: "boss" is no role`},
+		"contact":             {env: "DAGSTER_AUTH_CONTACT=a\nb", want: "DAGSTER_AUTH_CONTACT: it is too long or no text"},
+		"refresh too often":   {env: "DAGSTER_AUTH_REFRESH_INTERVAL=1s", want: `DAGSTER_AUTH_REFRESH_INTERVAL: "1s" is too short`},
 		"backend unknown":     {env: "DAGSTER_AUTH_BACKEND=ldpa", want: `DAGSTER_AUTH_BACKEND: "ldpa" is no backend`},
 		"postgres":            {env: "DAGSTER_AUTH_DATABASE_URL=postgres://u:hunter2@h/d", want: "DAGSTER_AUTH_DATABASE_URL: PostgreSQL is not built yet"},
 		"mysql":               {env: "DAGSTER_AUTH_DATABASE_URL=mysql+pymysql://u:hunter2@h/d", want: "DAGSTER_AUTH_DATABASE_URL: mysql+pymysql databases are not supported"},
@@ -374,7 +388,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 func TestMarkdownHasEverySetting(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(strings.TrimSpace(Markdown()), "\n")
-	if got, want := len(lines), len(Settings())+3; got != want {
+	if got, want := len(lines), len(Settings())+4; got != want {
 		t.Fatalf("Markdown: got %d lines, want %d", got, want)
 	}
 	for _, line := range lines {

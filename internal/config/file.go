@@ -37,7 +37,10 @@ type file struct {
 	entries   map[string]entry // by Setting.Key, or the same with _file for secrets
 	roles     map[identity.Role][]identity.Permission
 	roleLines map[identity.Role]int
-	problems  []error
+	// groups are the rules for groups, in their order, and groupLines where each stands.
+	groups     []identity.GroupRule
+	groupLines []int
+	problems   []error
 }
 
 // openFile reads the file of that path. An error is one that leaves nothing to go on with.
@@ -133,8 +136,12 @@ func (f *file) checkText(data []byte) error {
 
 // take notes one setting, or what is wrong with it.
 func (f *file) take(key string, value ast.Node) {
-	if key == rolesKey {
+	switch key {
+	case rolesKey:
 		f.takeRoles(value)
+		return
+	case groupsKey:
+		f.takeGroups(value)
 		return
 	}
 	setting, known := settingOf(key)

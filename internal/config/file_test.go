@@ -48,6 +48,11 @@ roles:
   - name: operator
     permissions: [start_schedule, stop_running_schedule, start_schedule]
   - {name: night-watch, permissions: [terminate_pipeline_execution]}
+groups:
+  - group: cn=data-admins,ou=groups,dc=example,dc=org
+    role: admin
+  - {group: analysts, location: analytics, role: operator}
+backend: [sqlite]
 `
 
 func TestFile(t *testing.T) {
@@ -60,6 +65,10 @@ func TestFile(t *testing.T) {
 	want.SecretKey, want.RateLimit, want.CookieSameSite = NewSecret(strings.Repeat("k", 32)), false, http.SameSiteStrictMode
 	want.AdminUser, want.ReportOnly, want.RunUserTag = "0123", true, ""
 	want.ProtectedTags, want.ProtectedTagsRole = []string{"a/*", "b"}, identity.Launcher
+	want.Backends = []string{"local"}
+	want.GroupRules = []identity.GroupRule{
+		{Group: "cn=data-admins,ou=groups,dc=example,dc=org", Role: identity.Admin}, {Group: "analysts", Location: "analytics", Role: "operator"},
+	}
 	want.Roles = map[identity.Role][]identity.Permission{
 		"operator": {"start_schedule", "stop_running_schedule"}, "night-watch": {"terminate_pipeline_execution"},
 	}
@@ -167,6 +176,14 @@ func TestFileMistakes(t *testing.T) {
 		"role twice":            {"roles: [{name: a, permissions: [x]}, {name: a, permissions: [y]}]", []string{":1: role a is there already"}},
 		"permission odd":        {"roles: [{name: a, permissions: [x, Y z]}]", []string{`:1: "Y z" is no permission: see dagster-authkit list-permissions`}},
 		"permission a list":     {"roles: [{name: a, permissions: [x, [y]]}]", []string{":1: permissions is a list"}},
+		"groups no list":        {"groups: {a: admin}", []string{":1: groups is no list"}},
+		"group a word":          {"groups: [admins]", []string{":1: a rule has a group and a role"}},
+		"group without a name":  {"groups:\n- role: admin", []string{":2: the rule has no group"}},
+		"group without a role":  {"groups:\n- group: a", []string{":2: the rule for the group has no role"}},
+		"group with more":       {"groups:\n- {group: a, role: viewer, loction: x}", []string{":2: loction is not part of a rule for groups: did you mean location?"}},
+		"group of nothing":      {"groups:\n- {group: ' ', role: viewer}", []string{":2: group: it is empty"}},
+		"location of nothing":   {"groups:\n- {group: a, role: viewer, location: ''}", []string{":2: location: it is empty"}},
+		"group's role unknown":  {"groups:\n- {group: a, role: viewer}\n- {group: b, role: boss}", []string{`:3: the group "b" is given "boss", which is no role`}},
 		"a key of odd letters":  {"\"a\\e[2J\": 1", []string{`:1: "a\x1b[2J" is not a setting`}},
 		"unknown and something": {"roels: []\nport: 99999", []string{":1: roels is not a setting: did you mean roles?", `:2: port: "99999" is no whole number`}},
 	} {

@@ -10,8 +10,9 @@ const (
 	webserverPrefix = "DAGSTER_WEBSERVER_"
 	// fileSuffix makes of a secret's key that of a file which holds it.
 	fileSuffix = "_file"
-	// rolesKey is the one key that no variable has.
-	rolesKey = "roles"
+	// rolesKey and groupsKey are the keys that no variable has.
+	rolesKey  = "roles"
+	groupsKey = "groups"
 )
 
 // Key is the setting's name in a config file: the variable's without its prefix, in lower case. It is empty for the setting
@@ -69,7 +70,7 @@ func settingOf(key string) (Setting, bool) {
 }
 
 func fileKeys() []string {
-	keys := []string{rolesKey}
+	keys := []string{rolesKey, groupsKey}
 	for _, s := range Settings() {
 		keys = append(keys, s.keys()...)
 	}

@@ -14,6 +14,7 @@ func Markdown() string {
 		b.WriteString("| " + names + " | " + flagCell(s) + " | " + codeCell(s.Key()) + " | " + codeCell(s.Default) + " | " + strings.ReplaceAll(s.Meaning, "|", `\|`) + " |\n")
 	}
 	b.WriteString("|  |  | `" + rolesKey + "` |  | Roles beside the built-in ones, each with a name and permissions. |\n")
+	b.WriteString("|  |  | `" + groupsKey + "` |  | What the groups of ldap, oidc and header may do: each with a group, a role and perhaps a location. |\n")
 	return b.String()
 }
 

@@ -69,10 +69,11 @@ func userSettings() []setting {
 		databaseSetting(),
 		{
 			Setting{
-				Env: "DAGSTER_AUTH_BACKEND", Default: "sqlite",
-				Meaning: "Who checks passwords: sqlite (users in the database; also called local and sql) or dummy (public passwords, for trying out).",
+				Env: "DAGSTER_AUTH_BACKEND", Default: "sqlite", List: true,
+				Meaning: "Who says who somebody is: sqlite (users in the database; also called local and sql), ldap, oidc (also oauth), " +
+					"header (also proxy), or dummy (public passwords, for trying out). Several, as in ldap,sqlite, are asked in that order.",
 			},
-			func(c *Config, text string) error { return into(&c.Backend)(parseBackend(text)) },
+			func(c *Config, text string) error { return into(&c.Backends)(parseBackends(text)) },
 		},
 		{
 			Setting{

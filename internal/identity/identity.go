@@ -61,9 +61,11 @@ type User struct {
 	Role     Role
 	// Grants are the user's own and those of the user's groups, as they are read; only the former are written with a new user.
 	Grants []Grant
-	// Groups are what another backend tells of the user at sign-in. They are written only: what they give is in Grants.
-	Groups   []string
-	Disabled bool
+	// Groups are what another backend tells of the user at sign-in, and RuleGrants what the config file's rules give for them.
+	// Both are written only: what they give is in Grants.
+	Groups     []string
+	RuleGrants []Grant
+	Disabled   bool
 	// Epoch moves with every password change and disabling: a sign-in that was checked in an earlier one starts no session.
 	Epoch       int64
 	CreatedAt   time.Time
@@ -91,6 +93,19 @@ type Session struct {
 	LastSeenAt time.Time // the last activity of a person, not of a polling tab
 	Address    string    // client address at sign-in
 	UserAgent  string    // at most 256 bytes
+	Voucher
+}
+
+// Voucher is what ties a session to a backend that keeps its users elsewhere, and is asked now and then whether it still
+// vouches for the session's user. The zero Voucher is that of a session for which nobody has to be asked.
+type Voucher struct {
+	// Provider is which of the backend's providers began the session, and ProviderSession what that one calls it.
+	Provider        string
+	ProviderSession string
+	// RefreshedAt is when the backend last vouched; zero: it is never asked.
+	RefreshedAt time.Time
+	// Secret is what the backend is asked with, a refresh token. It is read for that alone, and in the database encrypted.
+	Secret []byte
 }
 
 // PublicID names a session in lists and events: the first 12 hex digits of its token's hash, which reveal nothing of the token.

@@ -80,6 +80,27 @@ func (r *Roles) Has(role identity.Role, permission identity.Permission) bool {
 	return role.Includes(LeastRole(permission))
 }
 
+// Exceeds reports whether a role may do all that another may, and more. Of two that each have what the other lacks, neither
+// exceeds the other.
+func (r *Roles) Exceeds(role, other identity.Role) bool {
+	return r.covers(role, other) && !r.covers(other, role)
+}
+
+func (r *Roles) covers(role, other identity.Role) bool {
+	switch {
+	case !r.Custom(role) && !r.Custom(other):
+		return role.Includes(other)
+	case other == identity.Admin: // what no table knows, too
+		return false
+	}
+	for _, permission := range r.announced() {
+		if r.Has(other, permission) && !r.Has(role, permission) {
+			return false
+		}
+	}
+	return true
+}
+
 // Restrict notes which permissions there are, and returns those that custom roles list beside them: they grant nothing.
 func (r *Roles) Restrict(known []identity.Permission) (unknown map[identity.Role][]identity.Permission) {
 	set := make(map[identity.Permission]bool, len(known))

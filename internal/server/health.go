@@ -49,7 +49,7 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.mayLookInside(r) {
 		answer.Version, answer.Uptime = s.Version, time.Since(s.started).Seconds()
-		answer.Dagster, answer.Database, answer.Backend = &upstream, database, s.Backend.Name()
+		answer.Dagster, answer.Database, answer.Backend = &upstream, database, strings.Join(s.Backends, ",")
 	}
 	s.writeHealth(w, status, answer)
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -37,8 +38,8 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request, status int, d
 		s.storeFault(w, r, err, "asking for users")
 		return
 	}
-	data.NoUsers = !has && s.Backend.Name() == "local"
-	data.Backend = s.Backend.Name()
+	data.NoUsers = !has && slices.Equal(s.Backends, []string{"local"})
+	data.Dummy = slices.Contains(s.Backends, "dummy")
 	s.pages.Login(w, status, data)
 }
 
@@ -65,23 +66,58 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	user, err := s.Backend.Authenticate(r.Context(), credentials)
+	none, isNone := errors.AsType[*auth.NoRoleError](err)
 	switch {
 	case errors.Is(err, auth.ErrInvalid):
 		s.failedLogin(w, r, data)
+	case isNone:
+		s.giveBack(r, account, address)
+		s.withoutRole(w, r, none)
 	case errors.Is(err, auth.ErrBusy):
 		s.metrics.signIn("busy")
-		if err := s.Attempts.GiveBack(r.Context(), account, address); err != nil {
-			logFrom(r.Context()).Warn().Err(err).Msg("taking back a sign-in attempt that was not looked at failed")
-		}
+		s.giveBack(r, account, address)
 		s.refuse(w, r, refusal{
 			status: http.StatusServiceUnavailable, code: "BUSY", retryAfter: storeRetry,
 			message: "Many people are signing in at this moment. Try again in a few seconds.",
 		})
+	case errors.Is(err, auth.ErrUnavailable):
+		s.giveBack(r, account, address)
+		s.backendDown(w, r, err)
 	case err != nil:
 		s.storeFault(w, r, err, "checking the password")
 	default:
 		s.signIn(w, r, user, account, address, data.Next)
 	}
+}
+
+// giveBack takes back an attempt that says nothing about guessing.
+func (s *Server) giveBack(r *http.Request, account, address string) {
+	if err := s.Attempts.GiveBack(r.Context(), account, address); err != nil {
+		logFrom(r.Context()).Warn().Err(err).Msg("taking back a sign-in attempt failed")
+	}
+}
+
+// backendDown answers a sign-in about which nobody could be asked.
+func (s *Server) backendDown(w http.ResponseWriter, r *http.Request, err error) {
+	s.metrics.signIn("unavailable")
+	logFrom(r.Context()).Error().Err(err).Msg("asking a backend about a sign-in failed")
+	s.refuse(w, r, refusal{
+		status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: storeRetry,
+		message: "The server that knows your account does not answer just now. Try again in a moment.",
+	})
+}
+
+// withoutRole tells somebody who proved who they are why they may not enter. It is a page of its own and leads nowhere, so
+// that no browser goes round in circles between a provider and us.
+func (s *Server) withoutRole(w http.ResponseWriter, r *http.Request, none *auth.NoRoleError) {
+	s.metrics.signIn("no_role")
+	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: shortName(none.Username)})
+	event.Reason = "NO_ROLE"
+	if err := s.Trail.Record(r.Context(), event); err != nil {
+		s.storeFault(w, r, err, "storing the audit event")
+		return
+	}
+	s.pages.NoRole(w, NoRoleData{Username: none.Username, Groups: none.Groups, Contact: s.Contact})
 }
 
 func (s *Server) tooManyAttempts(w http.ResponseWriter, r *http.Request, data LoginData, wait time.Duration) {
@@ -118,13 +154,22 @@ func (s *Server) failedLogin(w http.ResponseWriter, r *http.Request, data LoginD
 	s.loginForm(w, r, http.StatusUnauthorized, data)
 }
 
-// signIn makes the session last of all: what was answered with a cookie is in the trail.
+// signIn begins a session after a right password.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, user identity.User, account, address, next string) {
-	ctx := r.Context()
-	if err := s.Attempts.Succeeded(ctx, account, address); err != nil {
+	if err := s.Attempts.Succeeded(r.Context(), account, address); err != nil {
 		s.storeFault(w, r, err, "clearing the sign-in attempts")
 		return
 	}
+	var by identity.Voucher
+	if slices.Contains(s.Vouching, user.Backend) {
+		by.RefreshedAt = time.Now()
+	}
+	s.begin(w, r, user, by, next)
+}
+
+// begin makes the session last of all: what was answered with a cookie is in the trail.
+func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.User, by identity.Voucher, next string) {
+	ctx := r.Context()
 	user, err := s.Accounts.SignedIn(ctx, user)
 	if err != nil {
 		s.storeFault(w, r, err, "noting the sign-in")
@@ -134,7 +179,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, user identity.Us
 		s.storeFault(w, r, err, "storing the audit event")
 		return
 	}
-	_, err = s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String())
+	_, err = s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String(), by)
 	switch {
 	case errors.Is(err, identity.ErrNotFound):
 		// Disabled, deleted or given a new password between the check and now.

@@ -43,8 +43,8 @@ type LoginData struct {
 	RetryAfter time.Duration
 	// NoUsers makes the page say which command makes the first administrator.
 	NoUsers bool
-	// Backend is the name of the backend; for "dummy" the page names its well-known users.
-	Backend string
+	// Dummy makes the page name the well-known users of the dummy backend.
+	Dummy bool
 }
 
 // Alert is the text of the page's alert, or "".
@@ -98,6 +98,14 @@ type ForbiddenData struct {
 	Permission identity.Permission
 }
 
+// NoRoleData is for somebody whom we know and who has no role.
+type NoRoleData struct {
+	Username string
+	Groups   []string
+	// Contact is whom to ask, or "".
+	Contact string
+}
+
 // ErrorData describes a failure to the person who met it. It never holds a cause: that is for the log.
 type ErrorData struct {
 	Status int
@@ -116,7 +124,7 @@ func newPages(files fs.FS, static *assets, prefix string) (*pages, error) {
 	// The names of templates.html, and for each the zero value of its data.
 	kinds := map[string]any{
 		"login": LoginData{}, "signout": identity.Identity{}, "signedout": nil, "waiting": WaitingData{},
-		"forbidden": ForbiddenData{}, "notfound": nil, "error": ErrorData{},
+		"forbidden": ForbiddenData{}, "norole": NoRoleData{}, "notfound": nil, "error": ErrorData{},
 	}
 	layout, err := template.New("layout.html").
 		Funcs(template.FuncMap{"asset": mustHave(static)}).
@@ -176,6 +184,11 @@ func (p *pages) Waiting(w http.ResponseWriter, d WaitingData) {
 // Forbidden says what was needed, what is held, and whom to ask.
 func (p *pages) Forbidden(w http.ResponseWriter, d ForbiddenData) {
 	p.render(w, http.StatusForbidden, "forbidden", d)
+}
+
+// NoRole says which groups were seen, so that whoever is asked knows which rule is missing.
+func (p *pages) NoRole(w http.ResponseWriter, d NoRoleData) {
+	p.render(w, http.StatusForbidden, "norole", d)
 }
 
 // NotFound is for addresses under {prefix}/auth/ that mean nothing; Dagster has its own page for all others.

@@ -39,7 +39,7 @@ func pageCases(p *pages, text string) map[string]func(http.ResponseWriter) {
 	return map[string]func(http.ResponseWriter){
 		"login": func(w http.ResponseWriter) { p.Login(w, 200, LoginData{Next: text}) },
 		"login failed": func(w http.ResponseWriter) {
-			p.Login(w, 401, LoginData{Next: text, Username: text, Error: text, NoUsers: true, Backend: "dummy"})
+			p.Login(w, 401, LoginData{Next: text, Username: text, Error: text, NoUsers: true, Dummy: true})
 		},
 		"login limited": func(w http.ResponseWriter) {
 			p.Login(w, 429, LoginData{Next: text, Username: text, RetryAfter: time.Minute})
@@ -56,7 +56,11 @@ func pageCases(p *pages, text string) map[string]func(http.ResponseWriter) {
 		"forbidden by permission": func(w http.ResponseWriter) {
 			p.Forbidden(w, ForbiddenData{Username: text, Permission: identity.Permission(text)})
 		},
-		"not found": func(w http.ResponseWriter) { p.NotFound(w) },
+		"no role": func(w http.ResponseWriter) {
+			p.NoRole(w, NoRoleData{Username: text, Groups: []string{text, "analysts"}, Contact: text})
+		},
+		"no role and no group": func(w http.ResponseWriter) { p.NoRole(w, NoRoleData{Username: text}) },
+		"not found":            func(w http.ResponseWriter) { p.NotFound(w) },
 		"error": func(w http.ResponseWriter) {
 			p.Error(w, ErrorData{Status: 500, Title: text, Message: text, RequestID: text})
 		},
@@ -220,8 +224,8 @@ func TestLoginForm(t *testing.T) {
 			want: []string{"<p>Busy. Try again in 1 second.</p>"},
 		},
 		{name: "no users", data: LoginData{NoUsers: true}, want: []string{"dagster-authkit add-user NAME <span>--admin</span>"}},
-		{name: "dummy", data: LoginData{Backend: "dummy"}, want: []string{"For trying out only"}},
-		{name: "local", data: LoginData{Backend: "local"}, absent: []string{"For trying out only"}},
+		{name: "dummy", data: LoginData{Dummy: true}, want: []string{"For trying out only"}},
+		{name: "not for trying out", absent: []string{"For trying out only"}},
 	}
 	for _, tt := range tests {
 		body := show(func(w http.ResponseWriter) { p.Login(w, 200, tt.data) }).Body.String()

@@ -23,11 +23,11 @@ import (
 	"dagster-authkit/internal/ratelimit"
 )
 
-// Sessions says who is signed in. ErrNone of package session means nobody; every other error is a fault of the store, which
-// must never look like nobody.
+// Sessions says who is signed in. ErrNone of package session means nobody; every other error is a fault of the store, or of a
+// backend that has to vouch for the person, which must never look like nobody.
 type Sessions interface {
 	Load(r *http.Request) (identity.Identity, identity.Session, error)
-	Start(w http.ResponseWriter, r *http.Request, user identity.User, address string) (identity.Session, error)
+	Start(w http.ResponseWriter, r *http.Request, user identity.User, address string, by identity.Voucher) (identity.Session, error)
 	End(w http.ResponseWriter, r *http.Request) (identity.Identity, error)
 	// Clear takes the cookie away from a browser whose session is gone; it does nothing when none was sent.
 	Clear(w http.ResponseWriter, r *http.Request)
@@ -145,7 +145,13 @@ type Options struct {
 	Policy *policy.Policy
 	Places Places
 
+	// Backend checks names and passwords. Backends are the names of all ways to sign in, and Vouching those of them that are
+	// asked again later about the people whom they signed in.
 	Backend  auth.Backend
+	Backends []string
+	Vouching []string
+	Contact  string // whom to ask for a role; may be empty
+
 	Sessions Sessions
 	Activity Activity
 	Accounts Accounts

@@ -87,10 +87,11 @@ func (s *Server) storeFault(w http.ResponseWriter, r *http.Request, err error, d
 		panic(http.ErrAbortHandler) // the client left; nobody reads the answer and nothing is wrong with the store
 	}
 	logFrom(r.Context()).Error().Err(err).Msg(doing + " failed")
-	s.refuse(w, r, refusal{
-		status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: storeRetry,
-		message: "AuthKit can't reach its database just now. You are still signed in; try again in a moment.",
-	})
+	message := "AuthKit can't reach its database just now. You are still signed in; try again in a moment."
+	if errors.Is(err, session.ErrUnconfirmed) {
+		message = "The server that knows your account has not answered for a while. You are still signed in; try again in a moment."
+	}
+	s.refuse(w, r, refusal{status: http.StatusServiceUnavailable, code: "UNAVAILABLE", retryAfter: storeRetry, message: message})
 }
 
 // rateLimit bounds what one identity may ask.

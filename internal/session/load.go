@@ -5,13 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"dagster-authkit/internal/identity"
 )
 
 // Load says who is behind the request: in the steady state by one call of Rows.Version and a look into a map. It returns
-// ErrNone when nobody is signed in; any other error is the store's, to be answered by 503 with the cookie left alone.
+// ErrNone when nobody is signed in; any other error is the store's, or ErrUnconfirmed, to be answered by 503 with the cookie
+// left alone.
 //
 // The identity's grants are shared with other requests and must not be changed.
 func (m *Manager) Load(r *http.Request) (identity.Identity, identity.Session, error) {
@@ -72,24 +74,26 @@ func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
 	case err != nil:
 		return nil, err
 	case m.over(e.session, now):
-		m.expire(ctx, h, e)
+		m.expire(ctx, h, e, "")
 		return nil, ErrNone
 	case !m.mayBeHere(e.user):
 		return nil, ErrNone
+	case m.overdue(e.session, now):
+		return m.confirm(ctx, h, e)
 	}
 	return e, nil
 }
 
 // mayBeHere says whether an account's sessions count at all.
 func (m *Manager) mayBeHere(user identity.User) bool {
-	return !user.Disabled && (m.backend == "" || user.Backend == m.backend)
+	return !user.Disabled && (len(m.backends) == 0 || slices.Contains(m.backends, user.Backend))
 }
 
 // row returns the session as it is at that version of the database, which the caller asked for before: a change that
-// falls between the two makes the entry worthless, not wrong. What seems to be over is read anew whatever the version,
-// because TouchSession does not move it.
+// falls between the two makes the entry worthless, not wrong. What seems to be over, or overdue, is read anew whatever the
+// version, because TouchSession and RefreshSession do not move it.
 func (m *Manager) row(ctx context.Context, h hash, version int64, now time.Time) (*entry, error) {
-	if e := m.cache.get(h, version); e != nil && !m.over(e.session, now) {
+	if e := m.cache.get(h, version); e != nil && !m.over(e.session, now) && !m.overdue(e.session, now) {
 		return e, nil
 	}
 	session, user, err := m.rows.SessionByHash(ctx, h[:])
@@ -115,13 +119,13 @@ func (m *Manager) over(s identity.Session, now time.Time) bool {
 
 // expire deletes a session that is over. Whoever deletes the row tells of it, so that it is told once however many
 // requests and processes meet it. A failure is left to the sweep: the session is over all the same.
-func (m *Manager) expire(ctx context.Context, h hash, e *entry) {
+func (m *Manager) expire(ctx context.Context, h hash, e *entry, reason string) {
 	ctx = context.WithoutCancel(ctx)
 	deleted, err := m.rows.DeleteSession(ctx, h[:])
 	if err != nil {
 		m.log.Warn().Err(err).Str("session", e.session.PublicID()).Msg("an expired session could not be deleted; the next sweep will")
 	}
 	if deleted {
-		m.expired(ctx, e.session, e.user)
+		m.expired(ctx, e.session, e.user, reason)
 	}
 }

@@ -45,10 +45,34 @@ type Rows interface {
 	TouchSession(ctx context.Context, hash []byte, at time.Time) error
 	// DeleteSession reports whether it was this call that deleted the session; to delete nothing is no error.
 	DeleteSession(ctx context.Context, hash []byte) (deleted bool, err error)
+	// DueSessions lists at most limit sessions that were last refreshed at before or earlier and that nobody refreshes at now.
+	DueSessions(ctx context.Context, before, now time.Time, limit int) ([]identity.Session, []identity.User, error)
+	// ClaimSession takes a refresh on the caller until the time given, and returns the stored secret; claimed is false when
+	// the session is gone, was refreshed since seen, or is somebody else's to refresh.
+	ClaimSession(ctx context.Context, hash []byte, seen, now, until time.Time) (secret []byte, claimed bool, err error)
+	// ReleaseSession gives a claim back; the session is due again at that time.
+	ReleaseSession(ctx context.Context, hash []byte, due time.Time) error
+	// RefreshSession stores when the backend last vouched, and the next secret. Neither it nor a claim need move Version.
+	RefreshSession(ctx context.Context, hash []byte, at time.Time, secret []byte) error
 	// Version changes whenever anybody, in this process or another, changed users, grants or sessions. What was read after
 	// a call of Version is good for as long as Version returns the same. It costs microseconds.
 	Version(ctx context.Context) (int64, error)
 }
+
+// Refresh asks the backend that vouched for the session's user whether it still does, stores what it says of them, and returns
+// the secret to ask with next time. ErrGone says that it does not; any other error leaves that open, and a secret beside it is
+// kept all the same: the one before may be used up.
+type Refresh func(ctx context.Context, user identity.User, by identity.Voucher) (secret []byte, err error)
+
+// ErrGone is Refresh's word for a user whom the backend does not vouch for any more.
+var ErrGone = errors.New("nobody vouches for the user any more")
+
+// ReasonGone is why a session ended whose backend does not vouch for its user any more.
+const ReasonGone = "BACKEND_NO_LONGER_VOUCHES"
+
+// ErrUnconfirmed says that a session is open, but that its backend has not vouched for its user for twice the refresh
+// interval, and does not answer now either. It is no reason to sign anybody out, and none to let anybody in.
+var ErrUnconfirmed = errors.New("the server that knows the user does not answer")
 
 // Ended is a session that expired, and whose it was.
 type Ended struct {
@@ -79,12 +103,15 @@ type Options struct {
 	Secure func(*http.Request) bool
 	// SameSite is the cookie's; 0 is Lax, so that links from elsewhere find a signed-in person signed in.
 	SameSite http.SameSite
-	// Backend is whose users may be signed in; empty: everybody's. A session that another backend began, the dummy one that
-	// was tried out yesterday, is nobody's today.
-	Backend string
-	// Expired is called once for each session that ended by its age or by idleness, by whoever deleted its row; nil:
-	// nobody hears of it.
-	Expired func(ctx context.Context, session identity.Session, user identity.User)
+	// Backends are those whose users may be signed in; none: everybody's. A session that another backend began, the dummy one
+	// that was tried out yesterday, is nobody's today.
+	Backends []string
+	// Refresh is called for sessions with a Voucher once in RefreshInterval; nil: no backend has to be asked.
+	Refresh         Refresh
+	RefreshInterval time.Duration
+	// Expired is called once for each session that ended by its age, by idleness or because its backend does not vouch for its
+	// user any more, by whoever deleted its row; reason is ReasonGone for the last. nil: nobody hears of it.
+	Expired func(ctx context.Context, session identity.Session, user identity.User, reason string)
 	Log     zerolog.Logger
 }
 
@@ -99,8 +126,9 @@ type Manager struct {
 	path        string
 	secure      func(*http.Request) bool
 	sameSite    http.SameSite
-	backend     string
-	expired     func(context.Context, identity.Session, identity.User)
+	backends    []string
+	refresh     refresher
+	expired     func(context.Context, identity.Session, identity.User, string)
 	log         zerolog.Logger
 
 	cache   cache
@@ -127,7 +155,7 @@ func New(o Options) (*Manager, error) {
 		o.Secure = func(r *http.Request) bool { return r.TLS != nil }
 	}
 	if o.Expired == nil {
-		o.Expired = func(context.Context, identity.Session, identity.User) {}
+		o.Expired = func(context.Context, identity.Session, identity.User, string) {}
 	}
 	if err := o.check(); err != nil {
 		return nil, err
@@ -136,10 +164,15 @@ func New(o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
+	sealer, err := newSealer(o.Key)
+	if err != nil {
+		return nil, err
+	}
 	return &Manager{
 		rows: o.Rows, sweep: o.Sweep, codec: codec, maxAge: o.MaxAge, idleTimeout: o.IdleTimeout,
-		name: o.CookieName, path: o.Path, secure: o.Secure, sameSite: o.SameSite, backend: o.Backend, expired: o.Expired, log: o.Log,
-		cache: newCache(), touches: newTouches(), watchers: map[*watcher]struct{}{},
+		name: o.CookieName, path: o.Path, secure: o.Secure, sameSite: o.SameSite, backends: o.Backends, expired: o.Expired, log: o.Log,
+		refresh: refresher{ask: o.Refresh, interval: o.RefreshInterval, sealer: sealer},
+		cache:   newCache(), touches: newTouches(), watchers: map[*watcher]struct{}{},
 	}, nil
 }
 
@@ -151,6 +184,8 @@ func (o Options) check() error {
 		return fmt.Errorf("session: the secret key has %d bytes: give at least %d", len(o.Key), minKey)
 	case o.MaxAge < time.Second:
 		return fmt.Errorf("session: a lifetime of %v: give at least a second", o.MaxAge)
+	case o.Refresh != nil && o.RefreshInterval < time.Second:
+		return fmt.Errorf("session: a refresh interval of %v: give at least a second", o.RefreshInterval)
 	case o.IdleTimeout < 0:
 		return fmt.Errorf("session: an idle timeout of %v: give 0 for none, or more", o.IdleTimeout)
 	case !cookieNames.MatchString(o.CookieName) || strings.HasPrefix(o.CookieName, "__"):

@@ -43,10 +43,11 @@ type rows struct {
 	reading  func() // between reading a row and returning it, unlocked
 
 	versions, reads, touches int
+	claims                   map[string]time.Time // until when, by hash
 }
 
 func newRows(users ...identity.User) *rows {
-	r := &rows{sessions: map[string]identity.Session{}, users: map[int64]identity.User{}}
+	r := &rows{sessions: map[string]identity.Session{}, users: map[int64]identity.User{}, claims: map[string]time.Time{}}
 	for _, user := range users {
 		r.users[user.RowID] = user
 	}
@@ -208,8 +209,13 @@ func request(overTLS bool, cookies ...*http.Cookie) *http.Request {
 // start signs in and returns the cookie that came back.
 func start(t testing.TB, m *session.Manager, user identity.User, r *http.Request) (identity.Session, *http.Cookie) {
 	t.Helper()
+	return startBy(t, m, user, r, identity.Voucher{})
+}
+
+func startBy(t testing.TB, m *session.Manager, user identity.User, r *http.Request, by identity.Voucher) (identity.Session, *http.Cookie) {
+	t.Helper()
 	w := httptest.NewRecorder()
-	s, err := m.Start(w, r, user, "192.0.2.1")
+	s, err := m.Start(w, r, user, "192.0.2.1", by)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -458,7 +464,7 @@ func TestAbsoluteExpiry(t *testing.T) {
 		var expired []string
 		r := newRows(alice)
 		m := manager(t, r, idle(20*time.Hour), func(o *session.Options) {
-			o.Expired = func(_ context.Context, s identity.Session, user identity.User) {
+			o.Expired = func(_ context.Context, s identity.Session, user identity.User, _ string) {
 				expired = append(expired, user.Name+" "+s.PublicID())
 			}
 		})
@@ -515,7 +521,7 @@ func TestExpiredIsToldOnce(t *testing.T) {
 		told := map[string]int{}
 		r := newRows(alice)
 		count := func(o *session.Options) {
-			o.Expired = func(_ context.Context, s identity.Session, _ identity.User) {
+			o.Expired = func(_ context.Context, s identity.Session, _ identity.User, _ string) {
 				mu.Lock()
 				defer mu.Unlock()
 				told[s.PublicID()]++
@@ -567,7 +573,7 @@ func TestAnotherProcessEndedItFirst(t *testing.T) {
 		for _, first := range []bool{false, true} {
 			r, told := newRows(alice), 0
 			m := manager(t, r, func(o *session.Options) {
-				o.Expired = func(context.Context, identity.Session, identity.User) { told++ }
+				o.Expired = func(context.Context, identity.Session, identity.User, string) { told++ }
 			})
 			if first {
 				r.reading = func() { r.change(func() { clear(r.sessions) }) }
@@ -593,7 +599,7 @@ func TestSweepIsComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, told := newRows(alice), 0
 		m := manager(t, r, anHour, func(o *session.Options) {
-			o.Expired = func(context.Context, identity.Session, identity.User) { told++ }
+			o.Expired = func(context.Context, identity.Session, identity.User, string) { told++ }
 		})
 		for range 1200 {
 			start(t, m, alice, request(false))
@@ -658,10 +664,10 @@ func TestStoreFaultIsNotNobody(t *testing.T) {
 		if _, _, err := m.Load(request(false, cookie)); !errors.Is(err, errLocked) || errors.Is(err, session.ErrNone) {
 			t.Errorf("Load, cached %v: got %v, want %v", warm, err, errLocked)
 		}
-		if _, err := m.Start(w, request(false, cookie), alice, ""); !errors.Is(err, errLocked) {
+		if _, err := m.Start(w, request(false, cookie), alice, "", identity.Voucher{}); !errors.Is(err, errLocked) {
 			t.Errorf("Start: got %v, want %v", err, errLocked)
 		}
-		if _, err := m.Start(w, request(false), alice, ""); !errors.Is(err, errLocked) {
+		if _, err := m.Start(w, request(false), alice, "", identity.Voucher{}); !errors.Is(err, errLocked) {
 			t.Errorf("Start without a cookie: got %v, want %v", err, errLocked)
 		}
 		if _, err := m.End(w, request(false, cookie)); !errors.Is(err, errLocked) {

@@ -22,6 +22,7 @@ const (
 	userValue    valueKey = "user"    // identity.User
 	sessionValue valueKey = "session" // identity.Session, once stored
 	addressValue valueKey = "address" // string, for a new one
+	voucherValue valueKey = "voucher" // identity.Voucher, for a new one
 )
 
 // maxUserAgent is in bytes.
@@ -77,10 +78,13 @@ func (m *Manager) Save(r *http.Request, w http.ResponseWriter, s *sessions.Sessi
 		return errors.New("a session without a user can't be saved")
 	}
 	address, _ := s.Values[addressValue].(string)
-	return m.create(r, w, s, user, address)
+	by, _ := s.Values[voucherValue].(identity.Voucher)
+	return m.create(r, w, s, user, address, by)
 }
 
-func (m *Manager) create(r *http.Request, w http.ResponseWriter, s *sessions.Session, user identity.User, address string) error {
+func (m *Manager) create(
+	r *http.Request, w http.ResponseWriter, s *sessions.Session, user identity.User, address string, by identity.Voucher,
+) error {
 	var t token
 	if _, err := rand.Read(t[:]); err != nil {
 		return fmt.Errorf("make a session token: %w", err)
@@ -93,8 +97,10 @@ func (m *Manager) create(r *http.Request, w http.ResponseWriter, s *sessions.Ses
 	h, now := t.hash(), time.Now().UTC().Truncate(time.Millisecond) // as the database keeps it
 	row := identity.Session{
 		TokenHash: h[:], UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, ExpiresAt: now.Add(m.maxAge), LastSeenAt: now,
-		Address: address, UserAgent: cut(r.UserAgent(), maxUserAgent),
+		Address: address, UserAgent: cut(r.UserAgent(), maxUserAgent), Voucher: by,
 	}
+	row.RefreshedAt = row.RefreshedAt.Truncate(time.Millisecond)
+	row.Secret = m.refresh.seal(h, by.Secret)
 	if err := m.rows.CreateSession(r.Context(), row); err != nil {
 		return fmt.Errorf("store the session: %w", err)
 	}
@@ -105,8 +111,11 @@ func (m *Manager) create(r *http.Request, w http.ResponseWriter, s *sessions.Ses
 }
 
 // Start signs user in: a new token always, whatever cookie came, so that one planted before is worth nothing after. The
-// sessions of the cookies that came are ended. The caller has verified who it is, and that they are not disabled.
-func (m *Manager) Start(w http.ResponseWriter, r *http.Request, user identity.User, address string) (identity.Session, error) {
+// sessions of the cookies that came are ended. The caller has verified who it is, and that they are not disabled. by is the
+// zero Voucher unless the user's backend is to be asked about them later.
+func (m *Manager) Start(
+	w http.ResponseWriter, r *http.Request, user identity.User, address string, by identity.Voucher,
+) (identity.Session, error) {
 	s, err := m.Get(r, m.name)
 	if err != nil {
 		return identity.Session{}, err
@@ -115,7 +124,7 @@ func (m *Manager) Start(w http.ResponseWriter, r *http.Request, user identity.Us
 		return identity.Session{}, err
 	}
 	s.ID, s.IsNew, s.Options = "", true, m.options(r)
-	s.Values = map[any]any{userValue: user, addressValue: address}
+	s.Values = map[any]any{userValue: user, addressValue: address, voucherValue: by}
 	if err := s.Save(r, w); err != nil {
 		return identity.Session{}, err
 	}

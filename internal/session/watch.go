@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"dagster-authkit/internal/identity"
@@ -34,7 +35,8 @@ type watcher struct {
 // expired, or its user was disabled or deleted, or has another role or other grants than who. That is noticed within a
 // second, in whatever process it happened. When ctx ends, the watch does, and the channel stays open.
 //
-// While the database can't be reached, a fault signs nobody out: the channel stays open until the session's own expiry.
+// While the database can't be reached, a fault signs nobody out: the channel stays open until the session's own expiry. A
+// session whose backend is overdue in vouching for its user, as ErrUnconfirmed has it, is watched no longer.
 func (m *Manager) Watch(ctx context.Context, s identity.Session, who identity.Identity) <-chan struct{} {
 	w := &watcher{gone: make(chan struct{}), identity: who, session: s}
 	m.watching.Lock()
@@ -52,16 +54,16 @@ func (m *Manager) unwatch(w *watcher) bool {
 	return watching
 }
 
-// Run sweeps and polls until ctx ends.
+// Run sweeps, polls and refreshes until ctx ends.
 func (m *Manager) Run(ctx context.Context) error {
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		every(ctx, sweepInterval, m.sweepAll)
-	}()
+	var helpers sync.WaitGroup
+	helpers.Go(func() { every(ctx, sweepInterval, m.sweepAll) })
+	if m.refresh.ask != nil {
+		helpers.Go(func() { every(ctx, m.refresh.pause(), m.refreshAll) })
+	}
 	failing := false
 	every(ctx, pollInterval, func(ctx context.Context) { failing = m.poll(ctx, failing) })
-	<-swept
+	helpers.Wait()
 	return nil
 }
 
@@ -119,7 +121,7 @@ func (m *Manager) snapshot() []*watcher {
 
 // check compares the session with what the watcher was told of it. The error is the store's.
 func (m *Manager) check(ctx context.Context, w *watcher, version int64, now time.Time) error {
-	if w.checked && w.version == version && !m.over(w.session, now) {
+	if w.checked && w.version == version && !m.over(w.session, now) && !m.overdue(w.session, now) {
 		return nil
 	}
 	if len(w.session.TokenHash) != len(hash{}) {
@@ -133,7 +135,7 @@ func (m *Manager) check(ctx context.Context, w *watcher, version int64, now time
 		return nil
 	case err != nil:
 		return err
-	case !m.mayBeHere(e.user) || !sameRights(w.identity, e.user) || m.over(e.session, now):
+	case !m.mayBeHere(e.user) || !sameRights(w.identity, e.user) || m.over(e.session, now) || m.overdue(e.session, now):
 		m.dismiss(w)
 	}
 	w.session, w.checked, w.version = e.session, true, version
@@ -165,7 +167,7 @@ func (m *Manager) sweepAll(ctx context.Context) {
 	for ctx.Err() == nil {
 		ended, err := m.sweep(ctx, time.Now().UTC(), m.idleTimeout, sweepBatch)
 		for _, e := range ended {
-			m.expired(context.WithoutCancel(ctx), e.Session, e.User)
+			m.expired(context.WithoutCancel(ctx), e.Session, e.User, "")
 		}
 		if err != nil {
 			if ctx.Err() == nil {

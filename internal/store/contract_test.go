@@ -34,6 +34,8 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"sessions", testSessions},
 		{"sessions end with their user's rights", testSessionsEnd},
 		{"expired sessions", testExpired},
+		{"refreshed sessions", testRefresh},
+		{"grants by rules", testRuleGrants},
 		{"revoked sessions", testRevoke},
 		{"late sign-in", testLateSignIn},
 		{"version", testVersion},

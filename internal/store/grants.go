@@ -109,3 +109,52 @@ func setGroups(ctx context.Context, tx *sql.Tx, user identity.User) error {
 	}
 	return nil
 }
+
+// setRuleGrants keeps what the config file's rules give now. Nothing is written when nothing changed.
+func setRuleGrants(ctx context.Context, tx *sql.Tx, user identity.User) error {
+	var rowID int64
+	err := tx.QueryRowContext(ctx, `SELECT id FROM users WHERE backend = $1 AND subject = $2`, user.Backend, user.Subject).Scan(&rowID)
+	if err != nil {
+		return fmt.Errorf("find the user: %w", err)
+	}
+	old, err := ruleGrants(ctx, tx, rowID)
+	if err != nil {
+		return fmt.Errorf("read the grants of rules: %w", err)
+	}
+	for _, grant := range old {
+		if slices.Contains(user.RuleGrants, grant) {
+			continue
+		}
+		if _, err := change(ctx, tx, `DELETE FROM rule_grants WHERE user_id = $1 AND location = $2 AND role = $3`,
+			rowID, grant.Location, grant.Role); err != nil {
+			return fmt.Errorf("take a rule's grant away: %w", err)
+		}
+	}
+	for _, grant := range user.RuleGrants {
+		if slices.Contains(old, grant) {
+			continue
+		}
+		if _, err := change(ctx, tx, `INSERT INTO rule_grants (user_id, location, role) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING`,
+			rowID, grant.Location, grant.Role); err != nil {
+			return fmt.Errorf("insert a rule's grant: %w", err)
+		}
+	}
+	return nil
+}
+
+func ruleGrants(ctx context.Context, db querier, rowID int64) (_ []identity.Grant, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT location, role FROM rule_grants WHERE user_id = $1`, rowID)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, rows.Close()) }()
+	var grants []identity.Grant
+	for rows.Next() {
+		var grant identity.Grant
+		if err := rows.Scan(&grant.Location, &grant.Role); err != nil {
+			return nil, err
+		}
+		grants = append(grants, grant)
+	}
+	return grants, rows.Err()
+}

@@ -21,18 +21,20 @@ const (
 	userColumns = `u.id, u.backend AS backend, u.subject AS subject, u.name, u.email, u.full_name, u.role, u.disabled, u.epoch,
 		u.created_at, u.last_login_at, g.location AS granted_in, g.role AS granted`
 	sessionColumns = `s.token_hash AS token_hash, s.user_id, s.created_at, s.expires_at, s.last_seen_at AS last_seen_at, s.address,
-		s.user_agent`
+		s.user_agent, s.provider, s.provider_session, s.refreshed_at AS refreshed_at`
 )
 
 // people writes a query of userColumns, and others, in which each user has one row for each grant, and one without when
-// there is none of the user's own. It has two halves, for the user's own grants and for those of the user's groups; what is
-// in both is one. From names users as u; order is by names of columns, and must keep the rows of one user together.
+// there is none of the user's own. It has three parts, for the user's own grants, for those of the user's groups, and for
+// those that rules give; what is in several is one. From names users as u; order is by names of columns, and must keep the
+// rows of one user together.
 func people(columns, from, where, order string) string {
-	half := func(grants string) string {
+	part := func(grants string) string {
 		return `SELECT ` + columns + ` FROM ` + from + grants + ` WHERE ` + where
 	}
-	return half(` LEFT JOIN grants g ON g.user_id = u.id`) + ` UNION ` +
-		half(` JOIN user_groups m ON m.user_id = u.id JOIN group_grants g ON g.group_name = m.group_name`) +
+	return part(` LEFT JOIN grants g ON g.user_id = u.id`) + ` UNION ` +
+		part(` JOIN user_groups m ON m.user_id = u.id JOIN group_grants g ON g.group_name = m.group_name`) + ` UNION ` +
+		part(` JOIN rule_grants g ON g.user_id = u.id`) +
 		` ORDER BY ` + order + `, granted_in, granted`
 }
 
@@ -47,8 +49,8 @@ type userRow struct {
 }
 
 type sessionRow struct {
-	session                identity.Session
-	created, expires, seen sql.NullInt64
+	session                           identity.Session
+	created, expires, seen, refreshed sql.NullInt64
 }
 
 func (r *userRow) scan(rows *sql.Rows) error {
@@ -60,7 +62,7 @@ func (r *userRow) scan(rows *sql.Rows) error {
 	if r.sessionRow != nil {
 		s := &r.sessionRow.session
 		into = append(into, &s.TokenHash, &s.UserRowID, &r.sessionRow.created, &r.sessionRow.expires,
-			&r.sessionRow.seen, &s.Address, &s.UserAgent)
+			&r.sessionRow.seen, &s.Address, &s.UserAgent, &s.Provider, &s.ProviderSession, &r.sessionRow.refreshed)
 	}
 	if err := rows.Scan(into...); err != nil {
 		return err
@@ -71,6 +73,7 @@ func (r *userRow) scan(rows *sql.Rows) error {
 	}
 	if s := r.sessionRow; s != nil {
 		s.session.CreatedAt, s.session.ExpiresAt, s.session.LastSeenAt = fromMillis(s.created), fromMillis(s.expires), fromMillis(s.seen)
+		s.session.RefreshedAt = fromMillis(s.refreshed)
 	}
 	return nil
 }

@@ -21,10 +21,11 @@ const (
 func (s *Store) CreateSession(ctx context.Context, session identity.Session) error {
 	return s.write(ctx, "create session", func(tx *sql.Tx) error {
 		return mustChange(ctx, tx, `INSERT INTO sessions
-			(token_hash, user_id, created_at, expires_at, last_seen_at, address, user_agent)
-			SELECT $1, id, $2, $3, $4, $5, $6 FROM users WHERE id = $7 AND disabled = 0 AND epoch = $8`,
+			(token_hash, user_id, created_at, expires_at, last_seen_at, address, user_agent, provider, provider_session, secret, refreshed_at)
+			SELECT $1, id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM users WHERE id = $11 AND disabled = 0 AND epoch = $12`,
 			session.TokenHash, toMillis(session.CreatedAt), toMillis(session.ExpiresAt), toMillis(session.LastSeenAt),
-			session.Address, session.UserAgent, session.UserRowID, session.UserEpoch)
+			session.Address, session.UserAgent, session.Provider, session.ProviderSession, session.Secret,
+			toMillis(session.RefreshedAt), session.UserRowID, session.UserEpoch)
 	})
 }
 

@@ -152,8 +152,8 @@ func (s *Store) Users(ctx context.Context) ([]identity.User, error) {
 }
 
 // UpsertUser makes the account of somebody whom another backend vouches for, or refreshes its name, email, full name and
-// role, and the user's groups, with what that backend says now. Disabled and grants are AuthKit's own: they stay as they are,
-// and are returned, with the grants of the groups.
+// role, the user's groups, and what rules give for them, with what that backend says now. Disabled and grants are AuthKit's
+// own: they stay as they are, and are returned, with the grants of the groups and rules.
 func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.User, error) {
 	if user.Backend == localBackend || user.Backend == "" || user.Subject == "" {
 		return identity.User{}, fmt.Errorf("refresh user: %q is not an account of another backend", user.ID())
@@ -170,6 +170,9 @@ func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.Us
 			return err
 		}
 		if err := setGroups(ctx, tx, user); err != nil {
+			return err
+		}
+		if err := setRuleGrants(ctx, tx, user); err != nil {
 			return err
 		}
 		user, err = userBySubject(ctx, tx, user.Backend, user.Subject)

@@ -1,0 +1,77 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/policy"
+	"dagster-authkit/internal/session"
+	"dagster-authkit/internal/store"
+)
+
+// backends are the ways to sign in that the settings name.
+type backends struct {
+	// passwords are those that take a name and a password, in their order.
+	passwords auth.Order
+	// refreshers are those that are asked again later, by name.
+	refreshers map[string]auth.Refresher
+}
+
+func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, cfg config.Config) (*backends, error) {
+	b := &backends{refreshers: map[string]auth.Refresher{}}
+	for _, name := range cfg.Backends {
+		switch name {
+		case config.BackendLocal:
+			local, err := auth.NewLocal(auth.LocalOptions{Users: rows, Passwords: passwords})
+			if err != nil {
+				return nil, err
+			}
+			b.passwords = append(b.passwords, local)
+		case config.BackendDummy:
+			b.passwords = append(b.passwords, auth.NewDummy())
+		default:
+			return nil, fmt.Errorf("the backend %s is not built yet", name)
+		}
+	}
+	return b, nil
+}
+
+// vouching are the names of those that are asked again later.
+func (b *backends) vouching() []string {
+	names := make([]string, 0, len(b.refreshers))
+	for name := range b.refreshers {
+		names = append(names, name)
+	}
+	return names
+}
+
+// refresh is nil when no backend has to be asked.
+func (b *backends) refresh(rows *store.Store) session.Refresh {
+	if len(b.refreshers) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, user identity.User, by identity.Voucher) ([]byte, error) {
+		backend, found := b.refreshers[user.Backend]
+		if !found {
+			return nil, fmt.Errorf("%w: the backend %s is not asked any more", session.ErrGone, user.Backend)
+		}
+		now, secret, err := backend.Refresh(ctx, user, by)
+		_, roleless := errors.AsType[*auth.NoRoleError](err)
+		switch {
+		case roleless || errors.Is(err, auth.ErrGone):
+			return nil, fmt.Errorf("%w: %w", session.ErrGone, err)
+		case err != nil:
+			return nil, err
+		case now.ID() != user.ID():
+			return nil, fmt.Errorf("%w: the backend gave %s in place of %s", session.ErrGone, now.ID(), user.ID())
+		}
+		if _, err := rows.UpsertUser(ctx, now); err != nil {
+			return secret, fmt.Errorf("store the refreshed user: %w", err)
+		}
+		return secret, nil
+	}
+}

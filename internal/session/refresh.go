@@ -1,0 +1,181 @@
+package session
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/singleflight"
+
+	"dagster-authkit/internal/identity"
+)
+
+const (
+	// refreshBatch is how many sessions are looked up at once, and refreshAtOnce how many are refreshed at the same time.
+	refreshBatch  = 100
+	refreshAtOnce = 4
+	// refreshTimeout bounds one question to a backend, and is how long a claim on it lasts: a process that was killed holds up
+	// a session no longer.
+	refreshTimeout = 30 * time.Second
+	// refreshRetry is how soon a backend that did not answer is asked again, and refreshPause how often is looked for what is
+	// due, at most.
+	refreshRetry = 30 * time.Second
+	refreshPause = 5 * time.Second
+	// confirmTimeout is how long a request waits for the answer that its session is overdue for.
+	confirmTimeout = 5 * time.Second
+)
+
+// refresher asks backends about sessions that they vouched for.
+type refresher struct {
+	ask      Refresh
+	interval time.Duration
+	flights  singleflight.Group
+	sealer
+}
+
+// pause is short against the interval.
+func (r *refresher) pause() time.Duration { return min(refreshPause, r.interval/4) }
+
+// overdue reports whether the session's backend should have vouched for its user an interval ago.
+func (m *Manager) overdue(s identity.Session, now time.Time) bool {
+	return m.refresh.ask != nil && !s.RefreshedAt.IsZero() && now.Sub(s.RefreshedAt) >= 2*m.refresh.interval
+}
+
+// refreshAll refreshes all sessions that are due.
+func (m *Manager) refreshAll(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := time.Now().UTC()
+		sessions, users, err := m.rows.DueSessions(ctx, now.Add(-m.refresh.interval), now, refreshBatch)
+		if err != nil {
+			if ctx.Err() == nil {
+				m.log.Warn().Err(err).Msg("sessions to refresh could not be looked up")
+			}
+			return
+		}
+		var group errgroup.Group
+		group.SetLimit(refreshAtOnce)
+		for i := range sessions {
+			group.Go(func() error {
+				m.refreshOnce(ctx, sessions[i], users[i])
+				return nil
+			})
+		}
+		_ = group.Wait()
+		if len(sessions) < refreshBatch {
+			return
+		}
+	}
+}
+
+// confirm refreshes a session that is overdue before anything is done in its name.
+func (m *Manager) confirm(ctx context.Context, h hash, e *entry) (*entry, error) {
+	answer := m.refresh.flights.DoChan(string(h[:]), func() (any, error) {
+		m.refreshOnce(context.WithoutCancel(ctx), e.session, e.user)
+		return nil, nil
+	})
+	select {
+	case <-answer:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-time.After(confirmTimeout):
+		return nil, ErrUnconfirmed
+	}
+	version, err := m.rows.Version(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read the database's version: %w", err)
+	}
+	now := time.Now()
+	e, err = m.row(ctx, h, version, now)
+	switch {
+	case err != nil:
+		return nil, err
+	case !m.mayBeHere(e.user):
+		return nil, ErrNone
+	case m.overdue(e.session, now):
+		return nil, ErrUnconfirmed
+	}
+	return e, nil
+}
+
+// refreshOnce asks the session's backend, if no other process does. Refresh tokens are often good for one use, so that two who
+// ask at the same time would end the session.
+func (m *Manager) refreshOnce(ctx context.Context, s identity.Session, user identity.User) {
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
+	h, now := hash(s.TokenHash), time.Now().UTC()
+	sealed, claimed, err := m.rows.ClaimSession(ctx, h[:], s.RefreshedAt, now, now.Add(refreshTimeout))
+	if err != nil || !claimed {
+		m.refreshFailed(ctx, s, err, "a session could not be claimed for its refresh")
+		return
+	}
+	by := s.Voucher
+	if by.Secret, err = m.refresh.open(h, sealed); err != nil {
+		// The secret key was changed: nobody can ask any more.
+		m.log.Warn().Str("session", s.PublicID()).Msg("the secret of a session can't be read, so that it ends: was DAGSTER_AUTH_SECRET_KEY changed?")
+		m.expire(ctx, h, &entry{session: s, user: user}, ReasonGone)
+		return
+	}
+	secret, err := m.refresh.ask(ctx, user, by)
+	// What a backend said must be stored even if whoever waited for it has left: its next secret may be the only good one.
+	ctx = context.WithoutCancel(ctx)
+	switch {
+	case errors.Is(err, ErrGone):
+		m.log.Info().Str("session", s.PublicID()).Str("user", user.Name).Err(err).Msg("a session ends, as its backend does not vouch for the user any more")
+		m.expire(ctx, h, &entry{session: s, user: user}, ReasonGone)
+	case err != nil:
+		m.refreshFailed(ctx, s, err, "asking a backend about a session failed")
+		if len(secret) > 0 {
+			m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], s.RefreshedAt, m.refresh.seal(h, secret)), "the next secret of a session could not be stored")
+		}
+		m.refreshFailed(ctx, s, m.rows.ReleaseSession(ctx, h[:], now.Add(min(refreshRetry, m.refresh.interval/4))), "a claim could not be given back")
+	default:
+		m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], now, m.refresh.seal(h, secret)), "a refreshed session could not be stored")
+	}
+}
+
+func (m *Manager) refreshFailed(ctx context.Context, s identity.Session, err error, what string) {
+	if err != nil && ctx.Err() == nil {
+		m.log.Warn().Err(err).Str("session", s.PublicID()).Msg(what)
+	}
+}
+
+// sealer encrypts the secrets of sessions in the database: AES-256-GCM, with a key of its own and the session's hash as
+// additional data, so that no secret can be put into another session's row.
+type sealer struct{ aead cipher.AEAD }
+
+func newSealer(secret []byte) (sealer, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, "dagster-authkit session secrets", 32)
+	if err != nil {
+		return sealer{}, fmt.Errorf("derive the key for secrets: %w", err)
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return sealer{}, fmt.Errorf("make the cipher for secrets: %w", err)
+	}
+	aead, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		return sealer{}, fmt.Errorf("make the cipher for secrets: %w", err)
+	}
+	return sealer{aead}, nil
+}
+
+// seal leaves nothing as nothing.
+func (s sealer) seal(h hash, secret []byte) []byte {
+	if len(secret) == 0 {
+		return nil
+	}
+	return s.aead.Seal(nil, nil, secret, h[:]) //nolint:gosec // the cipher makes a random nonce itself and takes none
+}
+
+func (s sealer) open(h hash, sealed []byte) ([]byte, error) {
+	if len(sealed) == 0 {
+		return nil, nil
+	}
+	return s.aead.Open(nil, nil, sealed, h[:])
+}

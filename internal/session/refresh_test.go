@@ -1,0 +1,228 @@
+package session_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/session"
+)
+
+func (r *rows) DueSessions(_ context.Context, before, now time.Time, limit int) (due []identity.Session, users []identity.User, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for h, s := range r.sessions {
+		if !s.RefreshedAt.IsZero() && !s.RefreshedAt.After(before) && !r.claims[h].After(now) && len(due) < limit {
+			s.Secret = nil
+			due, users = append(due, s), append(users, r.users[s.UserRowID])
+		}
+	}
+	return due, users, r.fault
+}
+
+func (r *rows) ClaimSession(_ context.Context, hash []byte, seen, now, until time.Time) ([]byte, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, found := r.sessions[string(hash)]
+	if r.fault != nil || !found || !s.RefreshedAt.Equal(seen) || r.claims[string(hash)].After(now) {
+		return nil, false, r.fault
+	}
+	r.claims[string(hash)] = until
+	return s.Secret, true, nil
+}
+
+func (r *rows) ReleaseSession(_ context.Context, hash []byte, due time.Time) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.claims[string(hash)] = due
+	return r.fault
+}
+
+func (r *rows) RefreshSession(_ context.Context, hash []byte, at time.Time, secret []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s, found := r.sessions[string(hash)]; found && r.fault == nil {
+		s.RefreshedAt, s.Secret = at, secret
+		r.sessions[string(hash)] = s
+		delete(r.claims, string(hash))
+	}
+	return r.fault
+}
+
+// backend vouches for everybody until told otherwise, and takes each secret once.
+type backend struct {
+	mu     sync.Mutex
+	secret string
+	err    error
+	slow   time.Duration
+	asked  int
+	reused bool
+}
+
+func (b *backend) refresh(ctx context.Context, _ identity.User, by identity.Voucher) ([]byte, error) {
+	b.mu.Lock()
+	slow := b.slow
+	b.mu.Unlock()
+	select {
+	case <-time.After(slow):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.asked++
+	if b.err != nil {
+		return nil, b.err
+	}
+	if string(by.Secret) != b.secret {
+		b.reused = true
+		return nil, session.ErrGone
+	}
+	b.secret += "+"
+	return []byte(b.secret), nil
+}
+
+func (b *backend) set(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.err = err
+}
+
+type signedIn struct {
+	identity.Session
+	cookie *http.Cookie
+}
+
+// vouched signs alice in through b, and runs as many managers on one database as are wanted.
+func vouched(t *testing.T, b *backend, managers int) (*rows, []*session.Manager, signedIn) {
+	t.Helper()
+	r := newRows(alice)
+	all := make([]*session.Manager, managers)
+	for i := range all {
+		all[i] = manager(t, r, func(o *session.Options) { o.Refresh, o.RefreshInterval = b.refresh, 15*time.Minute })
+		running, stop := context.WithCancel(context.Background())
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = all[i].Run(running)
+		}()
+		t.Cleanup(func() { stop(); <-ended })
+	}
+	s, cookie := startBy(t, all[0], alice, request(false), identity.Voucher{RefreshedAt: time.Now(), Secret: []byte(b.secret)})
+	return r, all, signedIn{s, cookie}
+}
+
+func TestRefreshedInTime(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{secret: "one", slow: time.Second}
+		r, all, s := vouched(t, b, 3)
+		if row := r.sessions[string(s.TokenHash)]; string(row.Secret) == "one" || len(row.Secret) == 0 {
+			t.Errorf("the secret is stored as %q, want it encrypted", row.Secret)
+		}
+		gone := all[0].Watch(t.Context(), s.Session, alice.Identity(""))
+		time.Sleep(3*time.Hour + time.Minute)
+		for _, m := range all {
+			checkUser(t, m, request(false, s.cookie), "Alice")
+		}
+		// Three processes looked after the session, and never asked with one secret twice.
+		if b.asked != 12 || b.reused {
+			t.Errorf("asked %d times in three hours, reused %t, want 12 times and never twice with one secret", b.asked, b.reused)
+		}
+		select {
+		case <-gone:
+			t.Error("the watch ended, though the backend vouches")
+		default:
+		}
+	})
+}
+
+func TestBackendNoLongerVouches(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{secret: "one"}
+		r, all, s := vouched(t, b, 1)
+		gone := all[0].Watch(t.Context(), s.Session, alice.Identity(""))
+		time.Sleep(20 * time.Minute)
+		checkUser(t, all[0], request(false, s.cookie), "Alice")
+		b.set(session.ErrGone)
+		time.Sleep(15 * time.Minute)
+		checkNobody(t, all[0], request(false, s.cookie))
+		if r.left() != 0 {
+			t.Error("the session is still stored")
+		}
+		<-gone
+	})
+}
+
+func TestBackendDoesNotAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{secret: "one", err: errors.New("connection refused")}
+		_, all, s := vouched(t, b, 1)
+		gone := all[0].Watch(t.Context(), s.Session, alice.Identity(""))
+		time.Sleep(29 * time.Minute)
+		checkUser(t, all[0], request(false, s.cookie), "Alice")
+		time.Sleep(2 * time.Minute)
+		if _, _, err := all[0].Load(request(false, s.cookie)); !errors.Is(err, session.ErrUnconfirmed) {
+			t.Errorf("overdue by an interval: got %v, want ErrUnconfirmed", err)
+		}
+		<-gone
+		b.set(nil)
+		// The request itself asks, whatever the worker does.
+		time.Sleep(time.Minute)
+		checkUser(t, all[0], request(false, s.cookie), "Alice")
+	})
+}
+
+// TestOverdueAtTheStart: all processes were down for longer than two intervals.
+func TestOverdueAtTheStart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var asked atomic.Int32
+		r := newRows(alice)
+		m := manager(t, r, func(o *session.Options) {
+			o.RefreshInterval = 15 * time.Minute
+			o.Refresh = func(context.Context, identity.User, identity.Voucher) ([]byte, error) {
+				asked.Add(1)
+				time.Sleep(time.Second)
+				return nil, nil
+			}
+		})
+		_, cookie := startBy(t, m, alice, request(false), identity.Voucher{RefreshedAt: time.Now()})
+		time.Sleep(10 * time.Hour)
+		var running sync.WaitGroup
+		for range 10 {
+			running.Go(func() { checkUser(t, m, request(false, cookie), "Alice") })
+		}
+		running.Wait()
+		if asked.Load() != 1 {
+			t.Errorf("asked %d times for ten requests, want once", asked.Load())
+		}
+	})
+}
+
+// TestSecretOfAnotherSession: who can write into the database can't move a refresh token into a session of their own.
+func TestSecretOfAnotherSession(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{secret: "one"}
+		r, all, s := vouched(t, b, 1)
+		r.setUser(bob)
+		other, cookie := startBy(t, all[0], bob, request(false), identity.Voucher{RefreshedAt: time.Now()})
+		r.change(func() {
+			moved := r.sessions[string(other.TokenHash)]
+			moved.Secret = r.sessions[string(s.TokenHash)].Secret
+			r.sessions[string(other.TokenHash)] = moved
+		})
+		time.Sleep(20 * time.Minute)
+		checkNobody(t, all[0], request(false, cookie))
+		checkUser(t, all[0], request(false, s.cookie), "Alice")
+	})
+}

@@ -1,0 +1,135 @@
+package store
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"dagster-authkit/internal/identity"
+)
+
+func testRefresh(t *testing.T, s *Store) {
+	ctx := t.Context()
+	user, err := s.UpsertUser(ctx, identity.User{Backend: "oidc", Subject: "iss|1", Name: "ada", Role: identity.Viewer, CreatedAt: now})
+	check(t, "sign in", err)
+	make := func(token string, by identity.Voucher) {
+		check(t, "create session", s.CreateSession(ctx, identity.Session{
+			TokenHash: []byte(token), UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, ExpiresAt: now.Add(24 * time.Hour), LastSeenAt: now, Voucher: by,
+		}))
+	}
+	make("never", identity.Voucher{})
+	make("late", identity.Voucher{Provider: "corp", ProviderSession: "sid-1", RefreshedAt: now.Add(-time.Hour), Secret: []byte("sealed")})
+	make("later", identity.Voucher{Provider: "corp", RefreshedAt: now.Add(-2 * time.Hour)})
+	make("fresh", identity.Voucher{Provider: "corp", RefreshedAt: now})
+	version, err := s.Version(ctx)
+	check(t, "version", err)
+
+	due := func(at time.Time) (tokens []string) {
+		t.Helper()
+		sessions, users, err := s.DueSessions(ctx, now.Add(-time.Minute), at, 10)
+		check(t, "due sessions", err)
+		for i, session := range sessions {
+			if users[i].ID() != "oidc:iss|1" || session.Secret != nil {
+				t.Errorf("got %s with the secret %q, want oidc:iss|1 without", users[i].ID(), session.Secret)
+			}
+			tokens = append(tokens, string(session.TokenHash))
+		}
+		return tokens
+	}
+	if diff := cmp.Diff([]string{"later", "late"}, due(now)); diff != "" {
+		t.Errorf("due, the longest waiting first (-want +got):\n%s", diff)
+	}
+	read, _, err := s.SessionByHash(ctx, []byte("late"))
+	if err != nil || read.Provider != "corp" || read.ProviderSession != "sid-1" || !read.RefreshedAt.Equal(now.Add(-time.Hour)) || read.Secret != nil {
+		t.Errorf("got %+v, %v", read.Voucher, err)
+	}
+
+	// Many claim at once: one gets it, and the secret.
+	var won atomic.Int32
+	var claims sync.WaitGroup
+	for range 8 {
+		claims.Go(func() {
+			secret, claimed, err := s.ClaimSession(ctx, []byte("late"), now.Add(-time.Hour), now, now.Add(time.Minute))
+			if err != nil {
+				t.Errorf("claim: %v", err)
+			}
+			if claimed {
+				won.Add(1)
+				if string(secret) != "sealed" {
+					t.Errorf("claimed with the secret %q, want sealed", secret)
+				}
+			}
+		})
+	}
+	claims.Wait()
+	if won.Load() != 1 {
+		t.Errorf("%d claims were given, want 1", won.Load())
+	}
+	if diff := cmp.Diff([]string{"later"}, due(now)); diff != "" {
+		t.Errorf("due while one is claimed (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"later", "late"}, due(now.Add(time.Minute))); diff != "" {
+		t.Errorf("due after the claim ran out (-want +got):\n%s", diff)
+	}
+	check(t, "release", s.ReleaseSession(ctx, []byte("late"), now.Add(time.Second)))
+	if diff := cmp.Diff([]string{"later", "late"}, due(now.Add(time.Second))); diff != "" {
+		t.Errorf("due after the release (-want +got):\n%s", diff)
+	}
+	if _, claimed, err := s.ClaimSession(ctx, []byte("late"), now.Add(-2*time.Hour), now.Add(time.Minute), now.Add(2*time.Minute)); claimed || err != nil {
+		t.Errorf("claiming what was refreshed since: got %t, %v, want no claim", claimed, err)
+	}
+	if _, claimed, err := s.ClaimSession(ctx, []byte("gone"), now, now, now.Add(time.Minute)); claimed || err != nil {
+		t.Errorf("claiming what is gone: got %t, %v, want no claim", claimed, err)
+	}
+	check(t, "refresh", s.RefreshSession(ctx, []byte("late"), now, []byte("next")))
+	check(t, "refresh of nothing", s.RefreshSession(ctx, []byte("gone"), now, nil))
+	if diff := cmp.Diff([]string{"later"}, due(now.Add(time.Hour))); diff != "" {
+		t.Errorf("due after the refresh (-want +got):\n%s", diff)
+	}
+	if secret, claimed, err := s.ClaimSession(ctx, []byte("late"), now, now, now.Add(time.Minute)); string(secret) != "next" || !claimed || err != nil {
+		t.Errorf("after the refresh: got %q, %t, %v, want the next secret", secret, claimed, err)
+	}
+	if v, err := s.Version(ctx); err != nil || v != version {
+		t.Errorf("the version moved from %d to %d, %v, though nobody's rights changed", version, v, err)
+	}
+}
+
+func testRuleGrants(t *testing.T, s *Store) {
+	ctx := t.Context()
+	user := identity.User{
+		Backend: "ldap", Subject: "1", Name: "ada", Role: identity.Viewer, CreatedAt: now,
+		RuleGrants: []identity.Grant{{Location: "etl", Role: identity.Editor}, {Location: "etl", Role: "operator"}, {Location: "ml", Role: identity.Launcher}},
+	}
+	signedIn, err := s.UpsertUser(ctx, user)
+	check(t, "sign in", err)
+	want := []identity.Grant{{Location: "etl", Role: identity.Editor}, {Location: "etl", Role: "operator"}, {Location: "ml", Role: identity.Launcher}}
+	if diff := cmp.Diff(want, signedIn.Grants); diff != "" {
+		t.Errorf("grants (-want +got):\n%s", diff)
+	}
+	check(t, "a grant of one's own", s.SetGrant(ctx, identity.Holder{User: signedIn}, identity.Grant{Location: "own", Role: identity.Editor}, event()))
+	version, err := s.Version(ctx)
+	check(t, "version", err)
+	if _, err := s.UpsertUser(ctx, user); err != nil {
+		t.Fatal(err)
+	}
+	if v, _ := s.Version(ctx); v != version {
+		t.Error("the version moved, though nothing changed")
+	}
+	user.RuleGrants = []identity.Grant{{Location: "ml", Role: identity.Launcher}}
+	signedIn, err = s.UpsertUser(ctx, user)
+	check(t, "sign in again", err)
+	want = []identity.Grant{{Location: "ml", Role: identity.Launcher}, {Location: "own", Role: identity.Editor}}
+	if diff := cmp.Diff(want, signedIn.Grants); diff != "" {
+		t.Errorf("grants after the rules gave less (-want +got):\n%s", diff)
+	}
+	if v, _ := s.Version(ctx); v == version {
+		t.Error("the version stands, though grants changed")
+	}
+	check(t, "delete", s.DeleteUser(ctx, signedIn.RowID, false, event()))
+	if left, err := names(ctx, s.readers, `SELECT location FROM rule_grants`); err != nil || len(left) != 0 {
+		t.Errorf("left of a deleted user: %v, %v", left, err)
+	}
+}
