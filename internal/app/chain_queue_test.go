@@ -106,8 +106,8 @@ func TestChainSlowQueriesGiveTheirPlacesBack(t *testing.T) {
 	quick := vic.asks(`{ quick: version }`)
 	k.waiting(t, 1) // the control: while the slow ones have their places, it waits
 	v := k.dagster.next(t)
-	if got := k.metric("dagster_authkit_upstream_overdue"); got != 2 {
-		t.Errorf("%v requests run without their place, want 2", got)
+	if got := k.metric("dagster_authkit_upstream_overdue"); got < 1 {
+		t.Errorf("%v requests run without their place", got)
 	}
 	v.answer <- empty
 	if got := quick.wait(t); quick.Code != http.StatusOK {

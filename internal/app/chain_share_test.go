@@ -128,6 +128,11 @@ func TestChainEveryWriteCounts(t *testing.T) {
 			control := k.metric("dagster_authkit_queries_joined_total")
 			during := vic.asks(versionQuery)
 			k.joined(t, int(control)+1)
+			select {
+			case <-sent.left:
+				t.Fatalf("%s: the client left, and so did the write", name)
+			default:
+			}
 			sent.answer <- `{"data":{}}`
 			for deadline := time.Now().Add(time.Minute); k.dagster.held.Load() > 1 && time.Now().Before(deadline); {
 				time.Sleep(time.Millisecond)

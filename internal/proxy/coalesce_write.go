@@ -1,7 +1,9 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 )
@@ -24,6 +26,11 @@ func (c *Coalescer) write(req *http.Request, turn Turn) (*http.Response, error) 
 	}
 	detached, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	own := req.Clone(detached)
+	if err := takeBody(own); err != nil {
+		cancel()
+		release()
+		return nil, err
+	}
 	answers := make(chan outcome)
 	go func() {
 		o := guarded(func() outcome {
@@ -56,6 +63,24 @@ func (c *Coalescer) write(req *http.Request, turn Turn) (*http.Response, error) 
 		release()
 		return nil, ctx.Err()
 	}
+}
+
+// takeBody makes the body the request's own. ReverseProxy closes its body when the client leaves, and Transport, which looks
+// for more behind the last byte, would then give the connection up: Dagster goes on, and nobody would hear of the end.
+func takeBody(req *http.Request) error {
+	if req.ContentLength == 0 || req.Body == nil {
+		return nil
+	}
+	content, err := io.ReadAll(req.Body)
+	closeBody(req)
+	if err != nil {
+		return fmt.Errorf("read the request's body: %w", err)
+	}
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(content)), int64(len(content))
+	if len(content) == 0 {
+		req.Body = emptyBody{} // see neverTwice
+	}
+	return nil
 }
 
 // wrote notes that a write has ended, or has done some of its work: what was asked before may be out of date.
