@@ -174,15 +174,20 @@ func (a *App) build(ctx context.Context, o Options) error {
 		return err
 	}
 	a.handler = front.Handler()
-	return a.open(door, front)
+	return a.open(door, front, registry)
 }
 
 // open gives the door its ways to Dagster: the server had to be there first, since it answers when Dagster does not.
-func (a *App) open(d *door, front *server.Server) (err error) {
+func (a *App) open(d *door, front *server.Server, registry *prometheus.Registry) (err error) {
 	if d.proxy, err = proxy.New(proxy.Options{
 		Target: a.Target, Prefix: a.cfg.PathPrefix, MenuScript: front.MenuScript(),
 		CookieNames: a.sessions.CookieNames(), IdentityHeaders: identityHeaders(a.cfg), MessageLimit: a.cfg.MaxBody, Log: a.log,
+		Transport: newWay(a.cfg, registry),
 		Error: func(w http.ResponseWriter, r *http.Request, err error) {
+			if errors.Is(err, proxy.ErrOverloaded) {
+				front.Overloaded(w, r)
+				return
+			}
 			front.UpstreamFailed(w, r, err, errors.Is(err, proxy.ErrUnavailable))
 		},
 	}); err != nil {
@@ -241,6 +246,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 	helpers.Go(func() error { return a.sessions.Run(background) })
 	helpers.Go(func() error { return a.sweepAttempts(background) })
 	helpers.Go(func() error { return a.sweepTokens(background) })
+	helpers.Go(func() error { return tidyUp(background, os.Getenv("GOGC") == "") })
 	ended := make(chan error, 2)
 	go func() { ended <- a.webserver.Run(child) }()
 	served := make(chan error, 1)

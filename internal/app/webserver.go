@@ -207,7 +207,11 @@ func (d *door) Forward(w http.ResponseWriter, r *http.Request, sender server.Sen
 	if d.static.Serve(w, r) {
 		return
 	}
-	d.proxy.ServeHTTP(w, r.WithContext(proxy.WithForward(r.Context(), forward(sender))))
+	ctx := proxy.WithForward(r.Context(), forward(sender))
+	if sender.Turn.Identity != "" {
+		ctx = proxy.WithTurn(ctx, proxy.Turn(sender.Turn))
+	}
+	d.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // Stream joins the two WebSockets.

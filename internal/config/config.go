@@ -109,6 +109,10 @@ type Config struct {
 	MaxBody int64
 	// StaticCacheSize is how many bytes of Dagster's static files are kept in memory, compressed forms included; 0 is none.
 	StaticCacheSize int64
+	// Coalesce lets the same query of several be asked of Dagster once.
+	Coalesce bool
+	// UpstreamPlaces is how many requests may be at Dagster at once; 0 is the measured default.
+	UpstreamPlaces int
 
 	// AuditLog turns on the audit events on stdout.
 	AuditLog bool

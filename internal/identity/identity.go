@@ -4,6 +4,7 @@ package identity
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -36,6 +37,12 @@ type Identity struct {
 
 // Nobody reports whether no one is signed in.
 func (i Identity) Nobody() bool { return i.ID == "" }
+
+// Equal reports whether the two are the same in everything: who was judged as one would be judged as the other.
+func (i Identity) Equal(o Identity) bool {
+	return i.ID == o.ID && i.Backend == o.Backend && i.Username == o.Username && i.Email == o.Email && i.FullName == o.FullName &&
+		i.Role == o.Role && i.SessionID == o.SessionID && i.TokenID == o.TokenID && i.TokenName == o.TokenName && slices.Equal(i.Grants, o.Grants)
+}
 
 // Grant is a role in one code location. It only ever adds to the role that its holder has everywhere.
 type Grant struct {

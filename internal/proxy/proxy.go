@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -70,10 +71,12 @@ type Options struct {
 type Proxy struct {
 	target       func() (*url.URL, bool)
 	transport    http.RoundTripper
+	coalescer    *Coalescer // the transport, when it is one
 	prefix       string
 	menuScript   string
 	cookies      map[string]bool
 	identity     map[string]bool
+	common       map[string]bool // those of the common headers that nobody made a header of identities
 	messageLimit int64
 	fail         func(http.ResponseWriter, *http.Request, error)
 	log          zerolog.Logger
@@ -103,9 +106,12 @@ func New(o Options) (*Proxy, error) {
 	for _, name := range o.IdentityHeaders {
 		named[identity.HeaderKey(name)] = true
 	}
+	plain := maps.Clone(common)
+	maps.DeleteFunc(plain, func(name string, _ bool) bool { return named[identity.HeaderKey(name)] })
+	coalescer, _ := o.Transport.(*Coalescer)
 	return &Proxy{
-		target: o.Target, transport: o.Transport, prefix: o.Prefix, menuScript: o.MenuScript,
-		cookies: cookieNames(o.CookieNames), identity: named, messageLimit: o.MessageLimit, fail: o.Error,
+		target: o.Target, transport: o.Transport, coalescer: coalescer, prefix: o.Prefix, menuScript: o.MenuScript,
+		cookies: cookieNames(o.CookieNames), identity: named, common: plain, messageLimit: o.MessageLimit, fail: o.Error,
 		log: o.Log, errorLog: log.New(debugWriter{o.Log}, "", 0),
 	}, nil
 }
@@ -131,6 +137,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	target, ready := p.target()
 	if !ready || target == nil {
 		p.fail(w, r, ErrUnavailable)
+		return
+	}
+	if p.serveShared(w, r, target) {
 		return
 	}
 	forward := httputil.ReverseProxy{

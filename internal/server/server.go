@@ -35,6 +35,9 @@ type Sessions interface {
 
 // Activity follows a session while it lives.
 type Activity interface {
+	// Holds reports whether whoever was found behind the session would be found so again. False may also mean that it can't
+	// be told from the session alone.
+	Holds(ctx context.Context, session identity.Session, id identity.Identity) bool
 	// Touch notes that a person, not a polling tab, did something.
 	Touch(ctx context.Context, session identity.Session) error
 	// Watch returns a channel that is closed when the session ended or its role changed.
@@ -105,6 +108,7 @@ type Sender struct {
 	For, Proto, Host string
 	// DropCredentials says that the request's own headers hold a secret of AuthKit's.
 	DropCredentials bool
+	Turn            Turn
 }
 
 // Upstream tells how the dagster-webserver behind us is.
@@ -186,6 +190,7 @@ type Server struct {
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
 	greeted    greetings
+	again      http.Handler // judges a request anew whose sender's rights changed while it waited
 	log        zerolog.Logger
 }
 
@@ -229,7 +234,9 @@ func (s *Server) MenuScript() string { return s.assets.URL("menu.js") }
 
 // Handler is the whole chain, outermost layer first.
 func (s *Server) Handler() http.Handler {
-	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.compress, s.body, s.authorize, s.audit)
+	judged := chain(http.HandlerFunc(s.enforce), s.authorize, s.audit)
+	s.again = s.session(judged)
+	dagster := chain(judged, s.session, s.rateLimit, s.ready, s.compress, s.body)
 	return chain(s.split(s.ours(), dagster), s.trace, s.recover, s.route, s.crossOrigin)
 }
 

@@ -40,6 +40,17 @@ func (s *Server) session(next http.Handler) http.Handler {
 	})
 }
 
+// unchanged reports whether the request's sender is still the one that was found behind it, with the same rights.
+func (s *Server) unchanged(r *http.Request) bool {
+	ctx := r.Context()
+	who := identityFrom(ctx)
+	if presentedFrom(ctx) == nil && s.Activity.Holds(ctx, sessionFrom(ctx), who) {
+		return true
+	}
+	now, err := s.ask(r)
+	return err == nil && now.Equal(who)
+}
+
 // isActivity tells a person's doing from a tab that polls: documents count here, mutations where they are judged, and
 // menu.js sends a beat on pointer or key use.
 func isActivity(r *http.Request) bool {
