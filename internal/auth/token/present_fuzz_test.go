@@ -12,8 +12,13 @@ import (
 func FuzzPresented(f *testing.F) {
 	const one, two = "dak_00000000000000000000000000000000000000000003jZRME", "dak_10000000000000000000000000000000000000000003jZRME"
 	for _, seed := range [][3]string{
-		{"Bearer " + one, "", ""}, {"bearer " + one, "", one}, {"Bearer " + one, "Bearer " + two, ""}, {"Basic YTpi", "", one},
-		{"Bearer\t" + one, "Bearer " + one, two}, {one, "Bearer " + one + "," + two, " " + one}, {"", "", "x" + one},
+		{"Bearer " + one, "", ""},
+		{"bearer " + one, "", one},
+		{"Bearer " + one, "Bearer " + two, ""},
+		{"Basic YTpi", "", one},
+		{"Bearer\t" + one, "Bearer " + one, two},
+		{one, "Bearer " + one + "," + two, " " + one},
+		{"", "", "x" + one},
 	} {
 		f.Add(seed[0], seed[1], seed[2])
 	}
