@@ -12,8 +12,8 @@ import (
 type Presented struct {
 	// User is the account as the database has it now, role and grants included; it is not disabled.
 	User identity.User
-	// Look gives the account as it is later, for connections that stay open. ErrGone says that nothing vouches for it any more;
-	// of any other error nothing follows. It is called by one goroutine at a time, several times a second, so it costs little.
+	// Look gives the account as it is later, for connections that stay open. identity.ErrNotFound says that nothing stands for
+	// it any more; of any other error nothing follows. It is called by one goroutine at a time, several times a second, so it costs little.
 	Look func(ctx context.Context) (identity.User, error)
 	// SignIn says that the first such request of a day and address is a sign-in, which the trail keeps.
 	SignIn bool

@@ -14,7 +14,6 @@ import (
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
-	"dagster-authkit/internal/session"
 )
 
 // Presenter reads who sent a request from what the request itself says, before any session is looked for.
@@ -223,11 +222,5 @@ func (s *Server) watch(ctx context.Context) <-chan struct{} {
 	if presented == nil {
 		return s.Activity.Watch(ctx, sessionFrom(ctx), identityFrom(ctx))
 	}
-	return s.Activity.WatchUser(ctx, func(ctx context.Context) (identity.User, error) {
-		user, err := presented.Look(ctx)
-		if errors.Is(err, auth.ErrGone) {
-			return user, session.ErrGone
-		}
-		return user, err
-	}, identityFrom(ctx))
+	return s.Activity.WatchUser(ctx, presented.Look, identityFrom(ctx))
 }

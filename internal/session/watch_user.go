@@ -8,7 +8,7 @@ import (
 )
 
 // WatchUser is Watch for a connection that no session began: the channel is closed when look gives somebody who is disabled, or
-// has another ID, role or grants than who, or when its error is ErrNone or ErrGone. Any other error of look leaves the channel open.
+// has another ID, role or grants than who, or when its error is identity.ErrNotFound. Any other error of look leaves the channel open.
 // look is called by one goroutine at a time, a few times a second, and so must cost little.
 func (m *Manager) WatchUser(
 	ctx context.Context, look func(context.Context) (identity.User, error), who identity.Identity,
@@ -25,7 +25,7 @@ func (m *Manager) WatchUser(
 func (m *Manager) checkUser(ctx context.Context, w *watcher) error {
 	user, err := w.look(ctx)
 	switch {
-	case errors.Is(err, ErrNone), errors.Is(err, ErrGone):
+	case errors.Is(err, identity.ErrNotFound):
 		m.dismiss(w)
 		return nil
 	case err != nil:

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"dagster-authkit/internal/identity"
-	"dagster-authkit/internal/session"
 )
 
 func TestWatchUserNotices(t *testing.T) {
@@ -35,8 +34,7 @@ func TestWatchUserNotices(t *testing.T) {
 		{"a grant less", as(func(u *identity.User) { u.Grants = u.Grants[:1] }), true},
 		{"disabled", as(func(u *identity.User) { u.Disabled = true }), true},
 		{"another account", as(func(u *identity.User) { u.Subject = "alicia" }), true},
-		{"nobody", failing(session.ErrNone), true},
-		{"gone", failing(fmt.Errorf("look: %w", session.ErrGone)), true},
+		{"gone", failing(fmt.Errorf("look: %w", identity.ErrNotFound)), true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

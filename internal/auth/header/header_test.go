@@ -53,7 +53,9 @@ func rules(t *testing.T) *auth.RoleRules {
 		t.Fatal(err)
 	}
 	r, err := auth.NewRoleRules(auth.RoleRulesOptions{Roles: roles, Rules: []identity.GroupRule{
-		{Group: "viewers", Role: "viewer"}, {Group: "admins", Role: "admin"}, {Group: "cn=admins,ou=groups,dc=x", Role: "admin"},
+		{Group: "viewers", Role: "viewer"},
+		{Group: "admins", Role: "admin"},
+		{Group: "cn=admins,ou=groups,dc=x", Role: "admin"},
 		{Group: "ml", Role: "editor", Location: "ml"},
 	}})
 	if err != nil {
@@ -295,8 +297,8 @@ func TestDisabledAndGone(t *testing.T) {
 	if err := rows.DeleteUser(t.Context(), got.User.RowID, false, audit.Event{Type: "USER_DELETED"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := got.Look(t.Context()); !errors.Is(err, auth.ErrGone) {
-		t.Errorf("Look at a deleted user: got error %v, want ErrGone", err)
+	if _, err := got.Look(t.Context()); !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("Look at a deleted user: got error %v, want ErrNotFound", err)
 	}
 }
 
@@ -309,8 +311,8 @@ func TestLasting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.look(got.User.Subject, time.Now().Add(-time.Nanosecond))(t.Context()); !errors.Is(err, auth.ErrGone) {
-		t.Errorf("after its time: got error %v, want ErrGone", err)
+	if _, err := b.look(got.User.Subject, time.Now().Add(-time.Nanosecond))(t.Context()); !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("after its time: got error %v, want ErrNotFound", err)
 	}
 	if _, err := b.look(got.User.Subject, time.Now().Add(time.Hour))(t.Context()); err != nil {
 		t.Errorf("before it: %v", err)
