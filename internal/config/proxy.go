@@ -12,7 +12,8 @@ import (
 )
 
 // presets are the headers of well-known products. What they leave empty stays as it is set otherwise.
-func presets() map[string]Proxy { //nolint:gosec // the names of headers are no credentials
+func presets() map[string]Proxy {
+	//nolint:gosec // the names of headers are no credentials
 	return map[string]Proxy{
 		"authelia": {GroupsSeparator: "comma"}, // its headers are the defaults
 		"authentik": {
