@@ -12,8 +12,8 @@ import (
 type Presented struct {
 	// Identity has the role and grants that count for what was presented, as they are now. Its user is not disabled.
 	identity.Identity
-	// Look gives the user with the same later, for connections that stay open. ErrGone says that what was presented counts no
-	// more; of any other error nothing follows. It is called by one goroutine at a time, several times a second, so it costs
+	// Look gives the user with the same later, for connections that stay open. identity.ErrNotFound says that what was
+	// presented counts no more; of any other error nothing follows. It is called by one goroutine at a time, several times a second, so it costs
 	// little.
 	Look func(ctx context.Context) (identity.User, error)
 	// Token says that a header holds a secret of ours, which no one else may see: a program sent it.

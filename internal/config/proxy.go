@@ -13,6 +13,7 @@ import (
 
 // presets are the headers of well-known products. What they leave empty stays as it is set otherwise.
 func presets() map[string]Proxy {
+	//nolint:gosec // the names of headers are no credentials
 	return map[string]Proxy{
 		"authelia": {GroupsSeparator: "comma"}, // its headers are the defaults
 		"authentik": {
@@ -221,7 +222,7 @@ func checkKeysURL(text string) error {
 	u, err := url.Parse(text)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.User != nil || u.Fragment != "":
-		return errors.New("it is no address of a key set: write https://...")
+		return errors.New("it is no address of a key set: write a URL that begins with https://")
 	case u.Scheme == "http" && !isLoopback(u.Hostname()):
 		return errors.New("keys that come by plain http can be changed on the way: use https")
 	}

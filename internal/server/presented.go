@@ -2,12 +2,10 @@ package server
 
 import (
 	"context"
-	"errors"
 	"net/http"
 
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
-	"dagster-authkit/internal/session"
 )
 
 // Presenter knows people or programs by what each of their requests presents, before any session is looked for.
@@ -86,13 +84,7 @@ func (s *Server) watch(ctx context.Context) <-chan struct{} {
 	if presented == nil {
 		return s.Activity.Watch(ctx, sessionFrom(ctx), identityFrom(ctx))
 	}
-	return s.Activity.WatchUser(ctx, func(ctx context.Context) (identity.User, error) {
-		user, err := presented.Look(ctx)
-		if errors.Is(err, auth.ErrGone) {
-			err = session.ErrGone
-		}
-		return user, err
-	}, identityFrom(ctx))
+	return s.Activity.WatchUser(ctx, presented.Look, identityFrom(ctx))
 }
 
 // touch notes that a person did something. What has no session has no idle timeout either.

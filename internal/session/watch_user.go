@@ -9,7 +9,7 @@ import (
 )
 
 // WatchUser is Watch for those who have no session: look reads the account anew, as it counts for the credentials that were
-// presented. The channel is closed within a second once look gives ErrGone, a disabled user, or other rights than
+// presented. The channel is closed within a second once look gives identity.ErrNotFound, a disabled user, or other rights than
 // who has. Any other error of look is a fault, which ends nothing. When ctx ends, the watch does, and the channel stays open.
 //
 // look is called four times a second, so that it should answer from memory while nothing changed.
@@ -24,7 +24,7 @@ func (m *Manager) WatchUser(ctx context.Context, look func(context.Context) (ide
 			switch {
 			case ctx.Err() != nil:
 				return
-			case errors.Is(err, ErrGone), err == nil && (user.Disabled || !sameRights(who, user)):
+			case errors.Is(err, identity.ErrNotFound), err == nil && (user.Disabled || !sameRights(who, user)):
 				close(gone)
 				return
 			case err != nil && !failing:

@@ -28,7 +28,7 @@ func TestWatchUser(t *testing.T) {
 		{"nothing changed", alice, nil, false},
 		{"the same grants in another order", reordered, nil, false},
 		{"a fault", identity.User{}, errors.New("disk"), false},
-		{"gone", identity.User{}, ErrGone, true},
+		{"gone", identity.User{}, identity.ErrNotFound, true},
 		{"disabled", disabled, nil, true},
 		{"a grant less", lesser, nil, true},
 		{"somebody else", another, nil, true},

@@ -174,17 +174,14 @@ func (b *Backend) look(subject string, until time.Time) func(context.Context) (i
 	seen, known := int64(0), false
 	return func(ctx context.Context) (identity.User, error) {
 		if !time.Now().Before(until) {
-			return identity.User{}, auth.ErrGone
+			return identity.User{}, fmt.Errorf("the proxy's word has grown old: %w", identity.ErrNotFound)
 		}
 		version, err := b.users.Version(ctx)
 		if err != nil || known && version == seen {
 			return user, err
 		}
 		now, err := b.users.UserByName(ctx, Name, subject)
-		switch {
-		case errors.Is(err, identity.ErrNotFound):
-			return identity.User{}, auth.ErrGone
-		case err != nil:
+		if err != nil {
 			return identity.User{}, err
 		}
 		user, seen, known = now, version, true

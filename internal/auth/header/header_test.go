@@ -295,8 +295,8 @@ func TestDisabledAndGone(t *testing.T) {
 	if err := rows.DeleteUser(t.Context(), got.SignIn.RowID, false, audit.Event{Type: "USER_DELETED"}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := got.Look(t.Context()); !errors.Is(err, auth.ErrGone) {
-		t.Errorf("Look at a deleted user: got error %v, want ErrGone", err)
+	if _, err := got.Look(t.Context()); !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("Look at a deleted user: got error %v, want ErrNotFound", err)
 	}
 }
 
@@ -309,8 +309,8 @@ func TestLasting(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.look(got.SignIn.Subject, time.Now().Add(-time.Nanosecond))(t.Context()); !errors.Is(err, auth.ErrGone) {
-		t.Errorf("after its time: got error %v, want ErrGone", err)
+	if _, err := b.look(got.SignIn.Subject, time.Now().Add(-time.Nanosecond))(t.Context()); !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("after its time: got error %v, want ErrNotFound", err)
 	}
 	if _, err := b.look(got.SignIn.Subject, time.Now().Add(time.Hour))(t.Context()); err != nil {
 		t.Errorf("before it: %v", err)

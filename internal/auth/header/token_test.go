@@ -77,7 +77,8 @@ func serveKeys(t *testing.T) *keyServer {
 		{Key: bigKey.Public(), KeyID: "big"},
 		{Key: edKey.Public(), KeyID: "ed"},
 		{Key: ecKey.Public(), KeyID: "secrets", Use: "enc"},
-		{Key: ecKey.Public(), KeyID: "twice"}, {Key: otherKey.Public(), KeyID: "twice"},
+		{Key: ecKey.Public(), KeyID: "twice"},
+		{Key: otherKey.Public(), KeyID: "twice"},
 		{Key: []byte("0123456789abcdef0123456789abcdef"), KeyID: "shared", Algorithm: "HS256"},
 	}}
 	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -107,7 +107,7 @@ func TestOwnersOfDirectories(t *testing.T) {
 	if refused, _ := errors.AsType[*auth.RefusedError](err); refused == nil || refused.Reason != ReasonGone {
 		t.Errorf("gone: %v", err)
 	}
-	if _, err := who.Look(t.Context()); !errors.Is(err, auth.ErrGone) {
+	if _, err := who.Look(t.Context()); !errors.Is(err, identity.ErrNotFound) {
 		t.Errorf("an open WebSocket of somebody gone: %v", err)
 	}
 	if _, _, err := k.present("Authorization", "Bearer "+k.token(k.user("local", "ada", identity.Admin), identity.Token{})); err != nil {

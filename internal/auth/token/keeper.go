@@ -155,7 +155,7 @@ func (k *Keeper) looker(hash Hash, last *entry) func(context.Context) (identity.
 		e, err := k.live(ctx, hash, now)
 		switch {
 		case errors.Is(err, auth.ErrInvalid) || err != nil && expiring.Expired(now):
-			return identity.User{}, auth.ErrGone
+			return identity.User{}, identity.ErrNotFound
 		case err != nil:
 			return identity.User{}, err
 		}

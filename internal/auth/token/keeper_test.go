@@ -202,7 +202,7 @@ func TestFollowsItsOwner(t *testing.T) {
 			t.Errorf("%s: got %q, %v, want %q %s", what, who.Role, err, want, reason)
 		}
 		now, err := first.Look(t.Context())
-		if reason != "" && !errors.Is(err, auth.ErrGone) || reason == "" && (err != nil || now.Role != want || now.ID() != "local:ada") {
+		if reason != "" && !errors.Is(err, identity.ErrNotFound) || reason == "" && (err != nil || now.Role != want || now.ID() != "local:ada") {
 			t.Errorf("%s: looking gave %v, %v", what, now.Role, err)
 		}
 	}
@@ -268,16 +268,16 @@ func TestFaults(t *testing.T) {
 	if _, found, err := k.present("Authorization", "Bearer "+lasting); !found || err == nil || errors.Is(err, auth.ErrInvalid) {
 		t.Errorf("with a fault: found %v, %v", found, err)
 	}
-	if _, err := open.Look(t.Context()); err == nil || errors.Is(err, auth.ErrGone) {
+	if _, err := open.Look(t.Context()); err == nil || errors.Is(err, identity.ErrNotFound) {
 		t.Errorf("looking with a fault: %v, want the fault", err)
 	}
 	for range 2000 { // of 10 ms
-		if _, err = closing.Look(t.Context()); errors.Is(err, auth.ErrGone) {
+		if _, err = closing.Look(t.Context()); errors.Is(err, identity.ErrNotFound) {
 			break
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	if !errors.Is(err, auth.ErrGone) {
+	if !errors.Is(err, identity.ErrNotFound) {
 		t.Errorf("past its end: %v", err)
 	}
 }
