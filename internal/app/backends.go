@@ -9,6 +9,7 @@ import (
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
+	"dagster-authkit/internal/server"
 	"dagster-authkit/internal/session"
 	"dagster-authkit/internal/store"
 )
@@ -19,6 +20,8 @@ type backends struct {
 	passwords auth.Order
 	// refreshers are those that are asked again later, by name.
 	refreshers map[string]auth.Refresher
+	// presenters are those that say at each request who sent it.
+	presenters []server.Presenter
 }
 
 func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, cfg config.Config) (*backends, error) {
@@ -33,6 +36,12 @@ func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Rol
 			b.passwords = append(b.passwords, local)
 		case config.BackendDummy:
 			b.passwords = append(b.passwords, auth.NewDummy())
+		case config.BackendHeader:
+			presenter, err := newHeader(rows, roles, cfg)
+			if err != nil {
+				return nil, err
+			}
+			b.presenters = append(b.presenters, presenter)
 		default:
 			return nil, fmt.Errorf("the backend %s is not built yet", name)
 		}

@@ -220,5 +220,5 @@ func (d *door) Stream(w http.ResponseWriter, r *http.Request, sender server.Send
 }
 
 func forward(s server.Sender) proxy.Forward {
-	return proxy.Forward{User: s.User, Email: s.Email, Groups: s.Groups, For: s.For, Proto: s.Proto, Host: s.Host}
+	return proxy.Forward{User: s.User, Email: s.Email, Groups: s.Groups, For: s.For, Proto: s.Proto, Host: s.Host, DropCredentials: s.DropCredentials}
 }

@@ -62,6 +62,8 @@ type Config struct {
 	Contact string
 	// RefreshInterval is how often a backend that keeps its users elsewhere is asked about those who are signed in.
 	RefreshInterval time.Duration
+	// Proxy is how a proxy in front says who somebody is, for the backend header.
+	Proxy Proxy
 	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
 	AllowInsecureDummy bool
 	// Database is the path of the SQLite file.
@@ -79,6 +81,13 @@ type Config struct {
 	CookieSecure       CookieSecure
 	// CookieSameSite is Lax or Strict.
 	CookieSameSite http.SameSite
+
+	// ServiceToken is the one token for programs that is no row of the database; unset: there is none. It is presented in
+	// ServiceTokenHeader by what is called ServiceTokenUser and has ServiceTokenRole.
+	ServiceToken       Secret
+	ServiceTokenHeader string
+	ServiceTokenUser   string
+	ServiceTokenRole   identity.Role
 
 	// ReportOnly lets everybody who is signed in do everything, and only writes down what their roles forbid.
 	ReportOnly bool
@@ -193,6 +202,7 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 		}
 	}
 	cfg.Roles, cfg.GroupRules = in.file.customRoles(), in.file.groupRules()
+	cfg.Proxy.fill(in)
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {

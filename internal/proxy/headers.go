@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"dagster-authkit/internal/identity"
 )
 
 // Forward is what the server established about the sender of a request; Dagster gets it in X-Forwarded-* headers.
@@ -33,7 +35,7 @@ func forwardFrom(ctx context.Context) Forward {
 }
 
 // identityFamilies are the headers by which proxies tell an application who somebody is or where they come from, as
-// normalName writes them. A client must not be able to say any of it, whatever stands behind Dagster's request headers (a
+// identity.HeaderKey writes them. A client must not be able to say any of it, whatever stands behind Dagster's request headers (a
 // run launcher may read them): the names of oauth2-proxy, Authelia, authentik, Pomerium, Grafana, Vouch, Kubernetes,
 // Louketo, Kong, mod_auth_openidc, Tailscale, Google IAP, AWS ALB, Azure App Service, Cloudflare Access, Envoy, Istio,
 // and of TLS-terminating servers. Each stands for itself and for all names that go on after it.
@@ -55,25 +57,11 @@ var common = map[string]bool{
 	"Upgrade-Insecure-Requests": true, "User-Agent": true,
 }
 
-// normalName is a header's name as the laxest reader sees it: CGI and WSGI make "_" of "-" and can't tell Remote-User from
-// Remote_User (GHSA-vjrc-mh2v-45x6); some servers do the same with dots.
-func normalName(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
-			return r
-		}
-		return '-'
-	}, name)
-}
-
 // cleanHeaders takes out of h what only AuthKit may say and what only AuthKit may see, and writes afresh who is asking.
 func (p *Proxy) cleanHeaders(ctx context.Context, h http.Header) {
 	forward := forwardFrom(ctx)
 	for name := range h {
-		if !p.common[name] && p.dropped(normalName(name), forward.DropCredentials) {
+		if !p.common[name] && p.dropped(identity.HeaderKey(name), forward.DropCredentials) {
 			delete(h, name)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"dagster-authkit/internal/identity"
 )
 
 // newTest makes a proxy that is only asked for its headers.
@@ -169,7 +171,7 @@ func TestCommonHeadersNameNobody(t *testing.T) {
 	t.Parallel()
 	p := &Proxy{}
 	for name := range common {
-		if p.dropped(normalName(name), true) || http.CanonicalHeaderKey(name) != name {
+		if p.dropped(identity.HeaderKey(name), true) || http.CanonicalHeaderKey(name) != name {
 			t.Errorf("%s is passed over, and would be dropped or is not written as Go does", name)
 		}
 	}

@@ -19,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/identity"
 )
 
 // ErrUnavailable says that Dagster could not be reached at all, so that nothing of the request has happened: it may be
@@ -100,16 +102,16 @@ func New(o Options) (*Proxy, error) {
 	if o.MessageLimit == 0 {
 		o.MessageLimit = defaultMessageLimit
 	}
-	identity := make(map[string]bool, len(o.IdentityHeaders))
+	named := make(map[string]bool, len(o.IdentityHeaders))
 	for _, name := range o.IdentityHeaders {
-		identity[normalName(name)] = true
+		named[identity.HeaderKey(name)] = true
 	}
 	plain := maps.Clone(common)
-	maps.DeleteFunc(plain, func(name string, _ bool) bool { return identity[normalName(name)] })
+	maps.DeleteFunc(plain, func(name string, _ bool) bool { return named[identity.HeaderKey(name)] })
 	coalescer, _ := o.Transport.(*Coalescer)
 	return &Proxy{
 		target: o.Target, transport: o.Transport, coalescer: coalescer, prefix: o.Prefix, menuScript: o.MenuScript,
-		cookies: cookieNames(o.CookieNames), identity: identity, common: plain, messageLimit: o.MessageLimit, fail: o.Error,
+		cookies: cookieNames(o.CookieNames), identity: named, common: plain, messageLimit: o.MessageLimit, fail: o.Error,
 		log: o.Log, errorLog: log.New(debugWriter{o.Log}, "", 0),
 	}, nil
 }

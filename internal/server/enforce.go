@@ -137,8 +137,10 @@ func sender(r *http.Request) Sender {
 	if c.Secure {
 		proto = "https"
 	}
+	presented := presentedFrom(r.Context())
 	return Sender{
-		User: id.Username, Email: id.Email, Groups: []string{string(id.Role)},
+		DropCredentials: presented != nil && presented.Token,
+		User:            id.Username, Email: id.Email, Groups: []string{string(id.Role)},
 		For: c.Address.String(), Proto: proto, Host: c.Host,
 	}
 }

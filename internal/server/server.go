@@ -42,6 +42,8 @@ type Activity interface {
 	Touch(ctx context.Context, session identity.Session) error
 	// Watch returns a channel that is closed when the session ended or its role changed.
 	Watch(ctx context.Context, session identity.Session, id identity.Identity) <-chan struct{}
+	// WatchUser is Watch for somebody without a session, whom look gives as they are later.
+	WatchUser(ctx context.Context, look func(context.Context) (identity.User, error), id identity.Identity) <-chan struct{}
 }
 
 // Accounts is what signing in needs of the rules for users.
@@ -104,7 +106,9 @@ type Sender struct {
 	Groups      []string
 	// For, Proto and Host are the client's address, "http" or "https", and the host that the client asked for.
 	For, Proto, Host string
-	Turn             Turn
+	// DropCredentials says that the request's own headers hold a secret of AuthKit's.
+	DropCredentials bool
+	Turn            Turn
 }
 
 // Upstream tells how the dagster-webserver behind us is.
@@ -130,7 +134,7 @@ type Database interface {
 	CountSessions(ctx context.Context) (int, error)
 }
 
-// Options of a Server. All parts are required.
+// Options of a Server. All parts are required, but for Presented.
 type Options struct {
 	Prefix         string // without a trailing slash
 	ExternalURL    *url.URL
@@ -151,6 +155,10 @@ type Options struct {
 	Backends []string
 	Vouching []string
 	Contact  string // whom to ask for a role; may be empty
+	// Presented are asked about each request, in this order, before a session is looked for; there may be none.
+	Presented []Presenter
+	// LogoutURL is where those sign out whom a Presenter names: a URL, or a path of this host; empty: nobody knows.
+	LogoutURL string
 
 	Sessions Sessions
 	Activity Activity
@@ -177,9 +185,11 @@ type Server struct {
 	metrics    *metrics
 	started    time.Time
 	limited    *ratelimit.Requests // how often a refused attempt is written down
+	refusals   *ratelimit.Requests // how often an address may present what is no good
 	heavy      sync.Mutex          // held while a large body is read
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
+	greeted    greetings
 	again      http.Handler // judges a request anew whose sender's rights changed while it waited
 	log        zerolog.Logger
 }
@@ -197,7 +207,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the static files: %w", err)
 	}
-	rendered, err := newPages(o.Web, files, o.Prefix)
+	rendered, err := newPages(o.Web, files, o.Prefix, o.LogoutURL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the templates: %w", err)
 	}
@@ -209,6 +219,9 @@ func New(o Options) (*Server, error) {
 	s.metrics = newMetrics(o.Registry, s)
 	if s.limited, err = ratelimit.NewRequests(1.0/60, 1); err != nil {
 		return nil, fmt.Errorf("limiting what is written down: %w", err)
+	}
+	if s.refusals, err = ratelimit.NewRequests(refusalsPerSecond, refusalsAtOnce); err != nil {
+		return nil, fmt.Errorf("limiting refused credentials: %w", err)
 	}
 	if s.compress, err = newCompress(); err != nil {
 		return nil, err
