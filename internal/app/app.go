@@ -246,7 +246,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 	helpers.Go(func() error { return a.sessions.Run(background) })
 	helpers.Go(func() error { return a.sweepAttempts(background) })
 	helpers.Go(func() error { return a.sweepTokens(background) })
-	helpers.Go(func() error { return tidyUp(background, os.Getenv("GOGC") == "") })
+	helpers.Go(func() error { return tidyUp(background) })
 	ended := make(chan error, 2)
 	go func() { ended <- a.webserver.Run(child) }()
 	served := make(chan error, 1)

@@ -29,32 +29,23 @@ func (k *chainKit) joined(t *testing.T, want int) {
 	}
 }
 
-// waiting waits until so many requests wait for their place.
-func (k *chainKit) waiting(t *testing.T, want int) {
-	t.Helper()
-	for deadline := time.Now().Add(time.Minute); k.metric("dagster_authkit_upstream_waiting") != float64(want); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%v requests wait, want %d", k.metric("dagster_authkit_upstream_waiting"), want)
-		}
-	}
-}
-
 // metric reads one value of the metrics, as an operator would.
-func (k *chainKit) metric(name string) float64 {
+func (k *chainKit) metric(name string) float64 { return k.metrics(name)[0] }
+
+// metrics reads several, all of one moment.
+func (k *chainKit) metrics(names ...string) []float64 {
 	r := (&person{k: k, cookie: &http.Cookie{Name: "none", Value: "none"}}).request(k.t.Context(), http.MethodGet, "/auth/metrics", "")
 	r.RemoteAddr = "127.0.0.1:1"
 	a := (&person{k: k}).send(r)
 	<-a.done
-	for line := range strings.Lines(a.Body.String()) {
-		var value float64
-		if rest, found := strings.CutPrefix(line, name+" "); found {
-			if _, err := fmt.Sscan(rest, &value); err == nil {
-				return value
-			}
+	values := make([]float64, len(names))
+	for i, name := range names {
+		_, rest, found := strings.Cut(a.Body.String(), "\n"+name+" ")
+		if _, err := fmt.Sscan(rest, &values[i]); !found || err != nil {
+			k.t.Errorf("there is no metric %s", name)
 		}
 	}
-	k.t.Errorf("there is no metric %s", name)
-	return -1
+	return values
 }
 
 // TestChainReadYourOwnWrite: somebody's query is under way since before my change, and slow. I ask the same after my change

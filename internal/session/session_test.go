@@ -703,6 +703,38 @@ func TestCacheReadsOncePerChange(t *testing.T) {
 	}
 }
 
+// Holds says no as soon as anything of what Load found is not so any more.
+func TestHolds(t *testing.T) {
+	t.Parallel()
+	granted := alice
+	granted.Grants = []identity.Grant{{Location: "a", Role: identity.Admin}}
+	other, disabled := alice, alice
+	other.Role, disabled.Disabled = identity.Viewer, true
+	for name, change := range map[string]func(r *rows, s identity.Session){
+		"nothing":  func(*rows, identity.Session) {},
+		"grants":   func(r *rows, _ identity.Session) { r.setUser(granted) },
+		"role":     func(r *rows, _ identity.Session) { r.setUser(other) },
+		"disabled": func(r *rows, _ identity.Session) { r.setUser(disabled) },
+		"revoked":  func(r *rows, s identity.Session) { _, _ = r.DeleteSession(t.Context(), s.TokenHash) },
+		"a fault":  func(r *rows, _ identity.Session) { r.fail(errLocked) },
+	} {
+		r := newRows(alice)
+		m := manager(t, r)
+		_, cookie := start(t, m, alice, request(false))
+		who, s, err := m.Load(request(false, cookie))
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(r, s)
+		if got, want := m.Holds(t.Context(), s, who), name == "nothing"; got != want {
+			t.Errorf("changed: %s: holds %t, want %t", name, got, want)
+		}
+		if m.Holds(t.Context(), identity.Session{}, who) {
+			t.Error("no session holds")
+		}
+	}
+}
+
 // A change that falls between the reading of a row and its keeping must not be missed for ever.
 func TestCacheKeepsNothingReadBeforeAChange(t *testing.T) {
 	t.Parallel()
