@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"internal/audit":       parts,
 	"internal/auth":        parts,
 	"internal/auth/remote": {},
+	"internal/auth/ldap":   append([]string{"internal/auth"}, parts...),
 	"internal/session":     parts,
 	"internal/ratelimit":   parts,
 	"internal/supervisor":  parts,

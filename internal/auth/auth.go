@@ -36,6 +36,17 @@ func (e *NoRoleError) Error() string {
 	return fmt.Sprintf("none of the %d groups of %q gives a role", len(e.Groups), e.Username)
 }
 
+// RefusedError is an ErrInvalid that may be explained: the password was right, so that the message tells a guesser nothing.
+type RefusedError struct {
+	// Message is for the person, in full sentences.
+	Message string
+}
+
+func (e *RefusedError) Error() string { return "refused with the right password: " + e.Message }
+
+// Is makes it an ErrInvalid for whoever does not explain it.
+func (e *RefusedError) Is(target error) bool { return target == ErrInvalid }
+
 // Credentials are what somebody typed.
 type Credentials struct {
 	Username string
@@ -46,8 +57,8 @@ type Credentials struct {
 type Backend interface {
 	// Name is the backend's part of an identity's ID: "local".
 	Name() string
-	// Authenticate gives the user whom the credentials belong to, or ErrInvalid, ErrBusy, ErrUnavailable, a NoRoleError, or a
-	// fault.
+	// Authenticate gives the user whom the credentials belong to, or ErrInvalid, perhaps as a RefusedError, ErrBusy,
+	// ErrUnavailable, a NoRoleError, or a fault.
 	Authenticate(ctx context.Context, c Credentials) (identity.User, error)
 }
 

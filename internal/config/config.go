@@ -62,6 +62,8 @@ type Config struct {
 	Contact string
 	// RefreshInterval is how often a backend that keeps its users elsewhere is asked about those who are signed in.
 	RefreshInterval time.Duration
+	// LDAP are the settings of the directory, complete when ldap is one of Backends.
+	LDAP LDAP
 	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
 	AllowInsecureDummy bool
 	// Database is the path of the SQLite file.
@@ -189,6 +191,7 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 		}
 	}
 	cfg.Roles, cfg.GroupRules = in.file.customRoles(), in.file.groupRules()
+	cfg.settleLDAP()
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {

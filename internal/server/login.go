@@ -69,6 +69,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	none, isNone := errors.AsType[*auth.NoRoleError](err)
 	switch {
 	case errors.Is(err, auth.ErrInvalid):
+		if refused, explained := errors.AsType[*auth.RefusedError](err); explained {
+			data.Error = refused.Message
+		}
 		s.failedLogin(w, r, data)
 	case isNone:
 		s.giveBack(r, account, address)
@@ -150,7 +153,9 @@ func (s *Server) failedLogin(w http.ResponseWriter, r *http.Request, data LoginD
 		s.storeFault(w, r, err, "storing the audit event")
 		return
 	}
-	data.Error = "Wrong name or password."
+	if data.Error == "" {
+		data.Error = "Wrong name or password."
+	}
 	s.loginForm(w, r, http.StatusUnauthorized, data)
 }
 
