@@ -127,7 +127,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if err := bootstrap(ctx, users, a.store, cfg, a.log); err != nil {
 		return err
 	}
-	ways, err := newBackends(a.store, passwords, roles, cfg)
+	ways, err := newBackends(a.store, passwords, roles, cfg, a.log)
 	if err != nil {
 		return err
 	}

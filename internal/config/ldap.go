@@ -91,6 +91,9 @@ func (c Config) presetValue(env string) (string, bool) {
 	return text, ok
 }
 
+// ActiveDirectory reports whether the directory is one.
+func (l LDAP) ActiveDirectory() bool { return l.Preset == presetAD }
+
 // GroupRules are what the pattern gives to the groups that it names, as the Python AuthKit has it.
 func (l LDAP) GroupRules() []identity.GroupRule {
 	if l.GroupPattern == "" {

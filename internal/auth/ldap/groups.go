@@ -40,7 +40,9 @@ func (g *groups) add(dn string) {
 	}
 }
 
-func isText(text string) bool { return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl) }
+func isText(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
 
 // nameOf is the value of the DN's first part, when that is a cn, as it is of every group.
 func nameOf(dn *ldap.DN) string {

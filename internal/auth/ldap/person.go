@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -143,14 +144,20 @@ func turn(raw []byte) []byte {
 	return turned
 }
 
+const (
+	// lockedByAdmin is a pwdAccountLockedTime that only an administrator ends (draft-behera-ldap-password-policy-10, 5.3.3).
+	lockedByAdmin = "000001010000Z"
+	// accountDisable is a bit of userAccountControl (MS-ADTS, 2.2.16).
+	accountDisable = 2
+	// accountExpires counts 100 ns from the year 1601, and is 0 or its greatest value for never (MS-ADA1, 2.1).
+	neverExpires    = math.MaxInt64
+	ticksPerSecond  = 10_000_000
+	secondsFrom1601 = 11_644_473_600 // to 1970
+)
+
 // barred says why an entry's person may not be here whatever their password, or "". A lock that guesses of others can bring
 // about is not among the reasons.
 func (b *Backend) barred(entry *ldap.Entry) string {
-	const accountDisable = 2                     // MS-ADTS, 2.2.16: ADS_UF_ACCOUNT_DISABLE
-	const lockedByAdmin = "000001010000Z"        // draft-behera-ldap-password-policy-10, 5.3.3: until an administrator unlocks it
-	const neverExpires = int64(^uint64(0) >> 1)  // MS-ADA1, 2.1, as 0 is
-	const toUnix = int64(11644473600)            // seconds from 1601, where accountExpires begins, to 1970
-	const ticks = int64(time.Second / (100 * 1)) // of 100 ns in a second
 	switch {
 	case first(entry, "pwdAccountLockedTime") == lockedByAdmin, strings.EqualFold(first(entry, "nsAccountLock"), "true"):
 		return "the account is locked in the directory"
@@ -165,7 +172,7 @@ func (b *Backend) barred(entry *ldap.Entry) string {
 		return "the account is disabled in the directory"
 	}
 	expires, _ := strconv.ParseInt(first(entry, "accountExpires"), 10, 64)
-	if expires > 0 && expires != neverExpires && time.Unix(expires/ticks-toUnix, 0).Before(time.Now()) {
+	if expires > 0 && expires != neverExpires && time.Unix(expires/ticksPerSecond-secondsFrom1601, 0).Before(time.Now()) {
 		return "the account has expired in the directory"
 	}
 	return ""
