@@ -126,6 +126,7 @@ func (b *Backend) connect(ctx context.Context) (*conn, error) {
 				return nil, unavailable(s, err) // it was not the server's doing
 			}
 			s.down.Store(time.Now().UnixNano())
+			b.Log.Warn().Err(err).Str("server", s.url.Host).Msg("a directory server can't be used, and is asked last for a while")
 			problems = append(problems, unavailable(s, err))
 		}
 	}

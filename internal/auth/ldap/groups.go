@@ -54,9 +54,12 @@ func nameOf(dn *ldap.DN) string {
 	return ""
 }
 
-// groups reads the person's, and the roles of the role attribute.
-func (b *Backend) groups(ctx context.Context, p person) (groups, error) {
-	var g groups
+// groups reads the person's, and the roles of the role attribute, in an order that does not depend on the directory's.
+func (b *Backend) groups(ctx context.Context, p person) (g groups, err error) {
+	defer func() {
+		slices.Sort(g.shown)
+		slices.Sort(g.names)
+	}()
 	if b.RoleAttribute != "" {
 		for _, value := range p.entry.GetEqualFoldAttributeValues(b.RoleAttribute) {
 			if value = strings.ToLower(strings.TrimSpace(value)); value != "" && len(value) <= longestGroup && isText(value) {
@@ -65,8 +68,15 @@ func (b *Backend) groups(ctx context.Context, p person) (groups, error) {
 		}
 	}
 	if !b.MemberOf {
-		return g, b.searchGroups(ctx, p, &g)
+		err = b.searchGroups(ctx, p, &g)
+		return g, err
 	}
+	b.memberOf(p, &g)
+	return g, nil
+}
+
+// memberOf takes the groups that stand in the person's entry.
+func (b *Backend) memberOf(p person, g *groups) {
 	for _, attribute := range p.entry.Attributes {
 		// Active Directory gives more than 1,500 values in pieces, the first as memberOf;range=0-1499.
 		name, part, _ := strings.Cut(attribute.Name, ";")
@@ -80,7 +90,6 @@ func (b *Backend) groups(ctx context.Context, p person) (groups, error) {
 			g.add(dn)
 		}
 	}
-	return g, nil
 }
 
 // searchGroups asks which groups name the person. The DN is escaped as a value: brackets and stars of a name are no filter.
