@@ -23,6 +23,8 @@ type backends struct {
 	passwords auth.Order
 	// refreshers are those that are asked again later, by name.
 	refreshers map[string]auth.Refresher
+	// close gives back what a backend keeps open; nil: nothing.
+	close func()
 }
 
 func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, cfg config.Config, log zerolog.Logger) (*backends, error) {
@@ -41,7 +43,7 @@ func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Rol
 				return nil, err
 			}
 			b.passwords = append(b.passwords, directory)
-			b.refreshers[directory.Name()] = directory
+			b.refreshers[directory.Name()], b.close = directory, directory.Close
 		case config.BackendDummy:
 			b.passwords = append(b.passwords, auth.NewDummy())
 		default:

@@ -74,6 +74,7 @@ func backend(t *testing.T, o ldap.Options) *ldap.Backend {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(b.Close)
 	return b
 }
 

@@ -68,6 +68,16 @@ func (p *pool) put(c *conn) {
 	p.idle = append(p.idle, c)
 }
 
+// Close closes the connections that are kept. The backend can be used on; it makes new ones.
+func (b *Backend) Close() {
+	b.pool.mu.Lock()
+	defer b.pool.mu.Unlock()
+	for _, c := range b.pool.idle {
+		c.close()
+	}
+	b.pool.idle = nil
+}
+
 // asSearcher asks on a connection of the searching account. One that was kept may be dead without our knowing: then the
 // question is asked once more, on a new one.
 func (b *Backend) asSearcher(ctx context.Context, ask func(c *conn) error) error {
