@@ -23,6 +23,11 @@ func defaults() Config {
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
 		RefreshInterval: 15 * time.Minute, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20,
 		AuditLog: true, LogLevel: zerolog.InfoLevel, WebserverCommand: "dagster-webserver", ShutdownGrace: 10 * time.Second,
+		LDAP: LDAP{
+			Preset: "openldap", UserFilter: "(uid={username})", SubjectAttribute: "entryUUID", NameAttribute: "uid", EmailAttribute: "mail",
+			FullName: []string{"displayName", "cn"}, Groups: "search", GroupFilter: "(|(member={dn})(uniqueMember={dn})(memberUid={username}))",
+			Timeout: 10 * time.Second,
+		},
 	}
 }
 
@@ -53,7 +58,11 @@ func TestLoadReadsSettings(t *testing.T) {
 		"backend SQL":                     {env: []string{"DAGSTER_AUTH_BACKEND=SQL"}, want: func(*Config) {}},
 		"backend dummy":                   {env: []string{"DAGSTER_AUTH_BACKEND=dummy"}, want: func(c *Config) { c.Backends = []string{"dummy"} }},
 		"backends in order": {
-			env: []string{"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite"}, want: func(c *Config) { c.Backends = []string{"ldap", "oidc", "header", "local"} },
+			env: []string{"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite", "DAGSTER_AUTH_LDAP_SERVER=ldaps://x", "DAGSTER_AUTH_LDAP_BASE_DN=ou=p,dc=x", "DAGSTER_AUTH_DEFAULT_ROLE=viewer"},
+			want: func(c *Config) {
+				c.Backends, c.DefaultRole = []string{"ldap", "oidc", "header", "local"}, "viewer"
+				c.LDAP.Servers, c.LDAP.BaseDN, c.LDAP.GroupBaseDN = []string{"ldaps://x:636"}, "ou=p,dc=x", "dc=x"
+			},
 		},
 		"roles from elsewhere": {
 			env: []string{"DAGSTER_AUTH_DEFAULT_ROLE=Viewer", "DAGSTER_AUTH_CONTACT=the data platform team", "DAGSTER_AUTH_REFRESH_INTERVAL=60"},
@@ -255,7 +264,7 @@ func TestLoadWarns(t *testing.T) {
 		"redis":               {env: []string{"DAGSTER_AUTH_REDIS_URL=redis://:hunter2@x"}, want: "DAGSTER_AUTH_REDIS_URL is not needed and ignored"},
 		"a laxer role":        {env: []string{"DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE=VIEWER"}, want: "DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE is ignored"},
 		"service token":       {env: []string{"DAGSTER_AUTH_SERVICE_TOKEN=hunter2"}, want: "DAGSTER_AUTH_SERVICE_TOKEN is ignored"},
-		"ldap":                {env: []string{"DAGSTER_AUTH_LDAP_SERVER=ldap://x"}, want: "DAGSTER_AUTH_LDAP_SERVER is ignored"},
+		"ldap":                {env: []string{"DAGSTER_AUTH_LDAP_SERVER=ldap://x"}, want: "DAGSTER_AUTH_LDAP_SERVER does nothing without the ldap backend"},
 		"no secret":           {env: []string{"DAGSTER_AUTH_BACKEND_FILE=/x"}, want: "DAGSTER_AUTH_BACKEND_FILE is ignored: only secrets"},
 		"admin, no password":  {env: []string{"DAGSTER_AUTH_ADMIN_USER=root"}, want: "DAGSTER_AUTH_ADMIN_USER does nothing"},
 		"everyone is trusted": {env: []string{"DAGSTER_AUTH_TRUSTED_PROXIES=0.0.0.0/0"}, want: "DAGSTER_AUTH_TRUSTED_PROXIES: 0.0.0.0/0 lets every client"},
@@ -377,7 +386,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 			t.Errorf("%s: got %+v (there: %v), want default %q", name, s, ok, want)
 		}
 	}
-	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL"}
+	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_LDAP_BIND_PASSWORD"}
 	for name, s := range byName {
 		if s.Env == name && s.Secret != slices.Contains(secrets, name) {
 			t.Errorf("%s: Secret is %v", name, s.Secret)
