@@ -141,7 +141,8 @@ func explain(err error, name string) error {
 // List gives all users, those of other backends too, by backend and name.
 func (s *Service) List(ctx context.Context) ([]identity.User, error) { return s.users.Users(ctx) }
 
-// Get finds one user by name: the local one, or else the one of another backend that was seen here.
+// Get finds one user by name: the local one, or else the one of another backend that was seen here. The identity, such as
+// ldap:00112233-4455-6677-8899-aabbccddeeff, finds one of several who have the same name.
 func (s *Service) Get(ctx context.Context, name string) (identity.User, error) {
 	user, err := s.users.UserByName(ctx, backend, name)
 	if err == nil {
@@ -155,7 +156,7 @@ func (s *Service) Get(ctx context.Context, name string) (identity.User, error) {
 		return identity.User{}, err
 	}
 	if len(others) > 1 {
-		return identity.User{}, fmt.Errorf("%d users of other backends are called %q: change them there", len(others), name)
+		return identity.User{}, fmt.Errorf("%d users of other backends are called %q: name one by its identity, as the audit trail does", len(others), name)
 	}
 	return others[0], nil
 }
@@ -169,14 +170,14 @@ func (s *Service) local(ctx context.Context, name, what string) (identity.User, 
 	return user, err
 }
 
-// named finds the users of that name in all backends; there is at least one when the error is nil.
+// named finds the users of that name, or of that identity, in all backends; there is at least one when the error is nil.
 func (s *Service) named(ctx context.Context, name string) ([]identity.User, error) {
 	all, err := s.users.Users(ctx)
 	if err != nil {
 		return nil, err
 	}
 	key := identity.NameKey(name)
-	found := slices.DeleteFunc(all, func(u identity.User) bool { return identity.NameKey(u.Name) != key })
+	found := slices.DeleteFunc(all, func(u identity.User) bool { return identity.NameKey(u.Name) != key && u.ID() != name })
 	if len(found) == 0 {
 		return nil, explain(identity.ErrNotFound, name)
 	}

@@ -27,6 +27,8 @@ var (
 
 // NoRoleError says that the person proved who they are, but that none of their groups gives them a role here.
 type NoRoleError struct {
+	// ID is the lasting name, as of identity.User.
+	ID       string
 	Username string
 	// Groups are all that the backend told of them, for a page that only they see.
 	Groups []string

@@ -141,7 +141,10 @@ func parseLDAPServer(word string) (string, error) {
 	scheme = strings.ToLower(scheme)
 	u, err := url.Parse("//" + strings.TrimSuffix(rest, "/"))
 	known := scheme == "ldap" || scheme == "ldaps" || scheme == withoutScheme
-	if err != nil || !known || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil {
+	if strings.Contains(word, "@") {
+		return "", errors.New("it has an @: write the account into DAGSTER_AUTH_LDAP_BIND_DN, and servers as ldaps://ldap.example.com")
+	}
+	if err != nil || !known || u.Hostname() == "" || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
 		return "", fmt.Errorf("%.200q is no server: write ldaps://ldap.example.com or ldap://ldap.example.com:389", word)
 	}
 	if port := u.Port(); port != "" {

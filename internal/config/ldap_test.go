@@ -80,7 +80,7 @@ func TestLDAPSettingsRefused(t *testing.T) {
 		"LDAP_SERVER=http://a":                     "is no server",
 		"LDAP_SERVER=ldapi:///var/run/slapd":       "is no server",
 		"LDAP_SERVER=ldap://a/dc=x":                "is no server",
-		"LDAP_SERVER=ldaps://user:hunter2@a":       "is no server",
+		"LDAP_SERVER=ldaps://user:hunter2@a":       "it has an @",
 		"LDAP_SERVER=ldaps://a:0":                  "has no port from 1 to 65535",
 		"LDAP_SERVER= , ":                          "it names no server",
 		"LDAP_BASE_DN=people":                      "is no distinguished name",
@@ -109,7 +109,7 @@ func TestLDAPSettingsRefused(t *testing.T) {
 		name, _, _ := strings.Cut(env, "=")
 		_, _, err := Load(Source{Environ: directory("DAGSTER_AUTH_" + env)})
 		if err == nil || !strings.HasPrefix(err.Error(), "DAGSTER_AUTH_"+name+": ") || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "\n") ||
-			strings.Contains(err.Error(), "BIND_PASSWORD=hunter2") {
+			strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%s: got %v, want one line with %q", env, err, want)
 		}
 	}

@@ -19,7 +19,7 @@ const (
 
 // errMustChange is said to whoever has the right password and may not use it.
 var errMustChange = &auth.RefusedError{
-	Message: "Your password has to be changed before you can sign in here. Change it where you sign in otherwise, and try again.",
+	Message: "Your password has to be changed before you can sign in. Change it where your organisation lets you, and come back.",
 }
 
 // policyError is what the directory's password policy has against the sign-in, or -1.
