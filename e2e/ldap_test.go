@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 	"github.com/coder/websocket"
 
@@ -323,22 +325,36 @@ func TestLDAPPages(t *testing.T) {
 		resp, err := http.Get(k.url + "/auth/login")
 		return err == nil && resp.Body.Close() == nil && resp.StatusCode == http.StatusOK
 	})
-	for _, size := range []struct {
-		name          string
-		width, height int
-	}{{"wide", 1200, 800}, {"narrow", 360, 740}} {
-		b := openBrowser(t, size.width, size.height)
+	b := openBrowser(t, 1200, 800)
+	for _, look := range []struct {
+		name, colours string
+		width, height int64
+	}{{"wide-light", "light", 1200, 800}, {"wide-dark", "dark", 1200, 800}, {"narrow-light", "light", 360, 740}, {"narrow-dark", "dark", 360, 740}} {
+		b.run(chromedp.EmulateViewport(look.width, look.height), colours(look.colours))
 		signIn := func(name, heading, picture string) {
 			b.run(chromedp.Navigate(k.url+"/auth/login"), chromedp.WaitVisible(`input[name="username"]`),
 				chromedp.SendKeys(`input[name="username"]`, name), chromedp.SendKeys(`input[name="password"]`, directory.Password(name)),
 				chromedp.Submit(`input[name="password"]`), chromedp.WaitVisible(heading))
-			b.screenshot("ldap-" + picture + "-" + size.name + ".png")
+			b.screenshot("ldap-" + picture + "-" + look.name + ".png")
 			if at := ask(b, chromedp.Location()); !strings.HasPrefix(at, k.url+"/auth/login") {
 				t.Errorf("%s: the browser went on to %s", picture, at)
+			}
+			if width := ask(b, chromedp.Evaluate[int64](`document.documentElement.scrollWidth`)); width > look.width {
+				t.Errorf("%s, %s: the page is %d wide, and the window %d", picture, look.name, width, look.width)
 			}
 		}
 		signIn("ward", `//h1[contains(., "no role")]`, "norole")
 		signIn("eve", `//h1[contains(., "no role")]`, "nogroup")
-		signIn("mia", `//*[contains(., "has to be changed")]`, "mustchange")
+		signIn("mia", `//p[contains(., "has to be changed")]`, "mustchange")
 	}
+}
+
+// colours makes the browser prefer light or dark pages.
+func colours(scheme string) step {
+	return chromedp.Func(func(ctx context.Context, target *chromedp.Target) error {
+		_, err := cdp.Call(ctx, target, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
+			Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
+		})
+		return err
+	})
 }

@@ -35,7 +35,7 @@ func (b *Backend) Authenticate(ctx context.Context, c auth.Credentials) (identit
 	}
 	if unknown {
 		// The directory needs some time for a bind, and a connection for it: a stranger must not see that it was left out.
-		if _, err := b.asPerson(ctx, b.nobody(), rand.Text()); errors.Is(err, auth.ErrUnavailable) {
+		if _, err := b.asPerson(ctx, b.nobody(), rand.Text()); isDown(err) || errors.Is(err, auth.ErrBusy) {
 			return identity.User{}, err
 		}
 		return identity.User{}, auth.ErrInvalid
@@ -101,7 +101,7 @@ func (b *Backend) people(ctx context.Context, filter string) (found []*ldap.Entr
 		found, _, err = c.search(ctx, b.BaseDN, 2, filter, b.attributes())
 		return err
 	})
-	if err != nil && !errors.Is(err, auth.ErrUnavailable) {
+	if _, said := errors.AsType[*ldap.Error](err); said && !errors.Is(err, auth.ErrUnavailable) {
 		err = fmt.Errorf("%w: searching in DAGSTER_AUTH_LDAP_BASE_DN: %w", auth.ErrUnavailable, explained(err))
 	}
 	return found, err
@@ -110,7 +110,7 @@ func (b *Backend) people(ctx context.Context, filter string) (found []*ldap.Entr
 // judge turns the directory's answer to a bind into ours.
 func (b *Backend) judge(p person, result *ldap.SimpleBindResult, err error) error {
 	switch said, ok := errors.AsType[*ldap.Error](err); {
-	case errors.Is(err, auth.ErrUnavailable):
+	case errors.Is(err, auth.ErrUnavailable), errors.Is(err, auth.ErrBusy):
 		return err
 	case err == nil:
 		return b.admitted(p, result)

@@ -66,6 +66,7 @@ type conn struct {
 	made    time.Time
 	used    time.Time
 	broken  bool
+	kept    bool // it was used before, and may have died since without a fault of the server
 }
 
 // do asks one question. The deadline is the connection's own, as go-ldap's timeout begins anew with each message. go-ldap's
@@ -89,6 +90,9 @@ func (c *conn) do(ctx context.Context, ask func() error) (err error) {
 			c.broken = true
 		}
 		if isNetwork(err) {
+			if ctx.Err() == nil && !c.kept {
+				c.server.down.Store(time.Now().UnixNano())
+			}
 			err = unavailable(c.server, err)
 		}
 		_ = c.frames.SetDeadline(time.Time{}) // when it fails, the next question finds out
@@ -105,8 +109,24 @@ func isNetwork(err error) bool {
 	return !ok || said.ResultCode >= ldap.ErrorNetwork
 }
 
-func unavailable(s *server, err error) error {
-	return fmt.Errorf("%w: %s: %w", auth.ErrUnavailable, s.url.Host, err)
+// downError is an auth.ErrUnavailable of one server, so that another one may be asked.
+type downError struct {
+	host string
+	err  error
+}
+
+func (e *downError) Error() string {
+	return fmt.Sprintf("%v: %s: %v", auth.ErrUnavailable, e.host, e.err)
+}
+
+// Unwrap makes it an auth.ErrUnavailable with a cause.
+func (e *downError) Unwrap() []error { return []error{auth.ErrUnavailable, e.err} }
+
+func unavailable(s *server, err error) error { return &downError{s.url.Host, err} }
+
+func isDown(err error) bool {
+	_, is := errors.AsType[*downError](err)
+	return is
 }
 
 // connect gives a connection to the first server that takes it, with nobody bound.
@@ -130,8 +150,11 @@ func (b *Backend) connect(ctx context.Context) (*conn, error) {
 			problems = append(problems, unavailable(s, err))
 		}
 	}
-	return nil, errors.Join(problems...)
+	return nil, fmt.Errorf("%w: %w", errAllDown, errors.Join(problems...))
 }
+
+// errAllDown says that every server was tried.
+var errAllDown = errors.New("no server of the directory can be used")
 
 func (b *Backend) connectTo(ctx context.Context, s *server) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.Timeout)

@@ -104,7 +104,7 @@ func (b *Backend) searchGroups(ctx context.Context, p person, g *groups) error {
 		}
 		return err
 	})
-	if err != nil && !errors.Is(err, auth.ErrUnavailable) {
+	if _, said := errors.AsType[*ldap.Error](err); said && !errors.Is(err, auth.ErrUnavailable) {
 		return fmt.Errorf("%w: searching groups in DAGSTER_AUTH_LDAP_GROUP_BASE_DN: %w", auth.ErrUnavailable, explained(err))
 	}
 	for _, entry := range found {

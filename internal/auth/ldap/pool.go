@@ -31,14 +31,16 @@ type pool struct {
 	once sync.Once
 }
 
-// enter waits for leave to open a connection. Every nil error must be followed by one receive from p.open.
-func (p *pool) enter(ctx context.Context) error {
+// enter waits for leave to open a connection, for some time. Every nil error must be followed by one receive from p.open.
+func (p *pool) enter(ctx context.Context, patience time.Duration) error {
 	p.once.Do(func() { p.open = make(chan struct{}, mostAtOnce) })
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	select {
 	case p.open <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("%w: too many are asking: %w", auth.ErrUnavailable, ctx.Err())
+		return fmt.Errorf("ask the directory: %w", auth.ErrBusy)
 	}
 }
 
@@ -64,7 +66,7 @@ func (p *pool) put(c *conn) {
 		c.close()
 		return
 	}
-	c.used = time.Now()
+	c.used, c.kept = time.Now(), true
 	p.idle = append(p.idle, c)
 }
 
@@ -81,24 +83,42 @@ func (b *Backend) Close() {
 // asSearcher asks on a connection of the searching account. One that was kept may be dead without our knowing: then the
 // question is asked once more, on a new one.
 func (b *Backend) asSearcher(ctx context.Context, ask func(c *conn) error) error {
-	if err := b.pool.enter(ctx); err != nil {
+	if err := b.pool.enter(ctx, b.Timeout); err != nil {
 		return err
 	}
 	defer func() { <-b.pool.open }()
-	for c := b.pool.take(time.Now()); c != nil; c = b.pool.take(time.Now()) {
+	if c := b.pool.take(time.Now()); c != nil {
 		err := ask(c)
-		dead := c.broken && errors.Is(err, auth.ErrUnavailable) && ctx.Err() == nil
 		b.pool.put(c)
-		if !dead {
+		if !isDown(err) || ctx.Err() != nil {
 			return err
 		}
+		b.Close() // the others are probably dead as well, and each would cost its deadline
 	}
-	c, err := b.searcher(ctx)
-	if err != nil {
-		return err
+	return b.onEach(ctx, func() (*conn, error) { return b.searcher(ctx) }, func(c *conn) error {
+		defer b.pool.put(c)
+		return ask(c)
+	})
+}
+
+// onEach asks on new connections until one answers: a server that takes a connection and then does not answer is passed over as
+// one that takes none is.
+func (b *Backend) onEach(ctx context.Context, open func() (*conn, error), ask func(*conn) error) error {
+	var problems []error
+	for range b.servers {
+		c, err := open()
+		if err == nil {
+			err = ask(c)
+		}
+		if !isDown(err) || ctx.Err() != nil {
+			return err
+		}
+		problems = append(problems, err)
+		if errors.Is(err, errAllDown) {
+			break
+		}
 	}
-	defer b.pool.put(c)
-	return ask(c)
+	return errors.Join(problems...)
 }
 
 // searcher opens a new connection and binds on it.
@@ -114,7 +134,7 @@ func (b *Backend) searcher(ctx context.Context) (*conn, error) {
 		return c, nil
 	}
 	c.close()
-	if errors.Is(err, auth.ErrUnavailable) {
+	if isDown(err) {
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: the server refuses DAGSTER_AUTH_LDAP_BIND_DN: %w", auth.ErrUnavailable, explained(err))
@@ -122,14 +142,15 @@ func (b *Backend) searcher(ctx context.Context) (*conn, error) {
 
 // asPerson binds on a connection of its own, which is closed afterwards.
 func (b *Backend) asPerson(ctx context.Context, dn, password string) (*ldap.SimpleBindResult, error) {
-	if err := b.pool.enter(ctx); err != nil {
+	if err := b.pool.enter(ctx, b.Timeout); err != nil {
 		return nil, err
 	}
 	defer func() { <-b.pool.open }()
-	c, err := b.connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer c.close()
-	return c.bind(ctx, dn, password)
+	var result *ldap.SimpleBindResult
+	err := b.onEach(ctx, func() (*conn, error) { return b.connect(ctx) }, func(c *conn) (err error) {
+		defer c.close()
+		result, err = c.bind(ctx, dn, password)
+		return err
+	})
+	return result, err
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	ber "github.com/go-asn1-ber/asn1-ber"
 	"github.com/google/go-cmp/cmp"
 	"github.com/rs/zerolog"
 
@@ -326,6 +327,10 @@ func TestServersInOrder(t *testing.T) {
 	for range 3 {
 		mustSignIn(t, b, "ada")
 	}
+	// Servers that take connections and then do not answer, to the search or to the person's bind.
+	late := o
+	late.Servers = []string{misbehaving(t, wellBehaved(func(net.Conn, int64) {})), misbehaving(t, func(net.Conn, int64, ber.Tag) {}), s.URL}
+	mustSignIn(t, backend(t, late), "ada")
 	if got := first.count.Load(); got != 1 {
 		t.Errorf("got %d connections to a server that failed, want one", got)
 	}
