@@ -68,12 +68,12 @@ func TestLDAP(t *testing.T) {
 
 // twoOfOneName: the ada of the directory and the local one have nothing in common.
 func twoOfOneName(t *testing.T, k *kit) {
-	directorys, local := k.fromDirectory("ed"), k.signIn("ed")
+	remote, local := k.fromDirectory("ed"), k.signIn("ed")
 	for _, tc := range []struct {
 		c    *client
 		want me
 	}{
-		{directorys, me{"ed", "ed@example.com", "editor", "ldap", 200}},
+		{remote, me{"ed", "ed@example.com", "editor", "ldap", 200}},
 		{local, me{"ed", "ed@example.com", "editor", "local", 200}},
 	} {
 		if got := tc.c.me(); got != tc.want {
@@ -86,7 +86,7 @@ func twoOfOneName(t *testing.T, k *kit) {
 		t.Errorf("the local ed, a viewer now: %s", got.Body)
 	}
 	// By name the command line means the local one, by identity either.
-	if got := directorys.addPartition("by-the-other-ed"); got.typename("addDynamicPartition") != "AddDynamicPartitionSuccess" {
+	if got := remote.addPartition("by-the-other-ed"); got.typename("addDynamicPartition") != "AddDynamicPartitionSuccess" {
 		t.Errorf("the directory's ed, still an editor: %s", got.Body)
 	}
 	subjects := identities(t, k, "ed")
@@ -94,7 +94,7 @@ func twoOfOneName(t *testing.T, k *kit) {
 		t.Errorf("the trail has the identities %q, want that of the directory's ed by entryUUID and local:ed", subjects)
 	}
 	k.cli("", "revoke-sessions", subjects[0])
-	if a, b := directorys.me().status, local.me().status; a != http.StatusUnauthorized || b != http.StatusOK {
+	if a, b := remote.me().status, local.me().status; a != http.StatusUnauthorized || b != http.StatusOK {
 		t.Errorf("after revoking the sessions of the directory's ed: got %d for that one and %d for the local one, want 401 and 200", a, b)
 	}
 }
@@ -116,6 +116,9 @@ func identities(t *testing.T, k *kit, name string) []string {
 			t.Fatal(err)
 		}
 		found = append(found, one)
+	}
+	if err := rows.Err(); err != nil {
+		t.Fatal(err)
 	}
 	return found
 }

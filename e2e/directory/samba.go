@@ -1,9 +1,9 @@
 package directory
 
 import (
+	"crypto/rand"
 	"encoding/binary"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -47,8 +47,8 @@ func StartSamba(t testing.TB) *Samba {
 		t.Skip("Samba's domain controller needs root")
 	}
 	dir, address := t.TempDir(), freeLoopback(t)
-	s := &Samba{t: t, Authority: NewAuthority(t), URL: "ldap://" + address + ":389", SecureURL: "ldaps://" + address + ":636"}
-	s.admin.t, s.admin.dial = t, s.asAdministrator
+	s := &Samba{t: t, admin: admin{t: t}, Authority: NewAuthority(t), URL: "ldap://" + address + ":389", SecureURL: "ldaps://" + address + ":636"}
+	s.dial = s.asAdministrator
 	provision := exec.Command(tool, "domain", "provision", "--targetdir="+dir, "--realm="+strings.ToUpper(Domain), "--domain=AD",
 		"--server-role=dc", "--adminpass="+adminPassword, "--dns-backend=NONE", "--host-name=dc1",
 		"--option=interfaces="+address+"/8", "--option=bind interfaces only=yes")
@@ -60,7 +60,7 @@ func StartSamba(t testing.TB) *Samba {
 	amend(t, conf, "server services = ldap", "logging = stdout", "tls enabled = yes", "tls cafile = "+s.File,
 		"tls certfile = "+cert, "tls keyfile = "+key, "pid directory = "+dir, "ncalrpc dir = "+filepath.Join(dir, "ncalrpc"))
 	s.process = launch(t, path, "--interactive", "--model=single", "--configfile="+conf, "--debug-stdout")
-	t.Cleanup(s.process.stop)
+	t.Cleanup(s.stop)
 	s.until("Samba answers", func() bool {
 		conn, err := s.asAdministrator()
 		if err == nil {
@@ -79,7 +79,9 @@ func StartSamba(t testing.TB) *Samba {
 func freeLoopback(t testing.TB) string {
 	t.Helper()
 	for range 20 {
-		address := fmt.Sprintf("127.%d.%d.%d", 1+rand.IntN(250), 1+rand.IntN(250), 1+rand.IntN(250)) //nolint:gosec // No secret depends on it.
+		octets := make([]byte, 3)
+		_, _ = rand.Read(octets) // it cannot fail
+		address := fmt.Sprintf("127.%d.%d.%d", 1+octets[0]%250, 1+octets[1]%250, 1+octets[2]%250)
 		listener, err := net.Listen("tcp", address+":636")
 		if err == nil {
 			_ = listener.Close()

@@ -41,9 +41,9 @@ type Slapd struct {
 // StartSlapd starts an OpenLDAP server, with the overlays memberof and ppolicy.
 func StartSlapd(t testing.TB) *Slapd {
 	t.Helper()
-	s := &Slapd{t: t, dir: t.TempDir(), path: find(t, "slapd", "slapd"), Authority: NewAuthority(t)}
+	s := &Slapd{t: t, admin: admin{t: t}, dir: t.TempDir(), path: find(t, "slapd", "slapd"), Authority: NewAuthority(t)}
 	s.URL, s.SecureURL = fmt.Sprintf("ldap://localhost:%d", FreePort(t)), fmt.Sprintf("ldaps://localhost:%d", FreePort(t))
-	s.admin.t, s.admin.dial = t, s.asRoot
+	s.dial = s.asRoot
 	cert, key := s.Issue("localhost")
 	s.write("slapd.conf", strings.NewReplacer("@DIR@", s.dir, "@CA@", s.File, "@CERT@", cert, "@KEY@", key).Replace(slapdConf))
 	s.write("data.ldif", people())
@@ -87,7 +87,7 @@ func (s *Slapd) Start() {
 }
 
 // Stop ends the server.
-func (s *Slapd) Stop() { s.process.stop() }
+func (s *Slapd) Stop() { s.stop() }
 
 func (s *Slapd) asRoot() (*ldap.Conn, error) {
 	conn, err := ldap.DialURL(s.URL)

@@ -2,7 +2,10 @@ package ldap
 
 import (
 	"bytes"
+	"encoding/binary"
+	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 
@@ -155,4 +158,68 @@ func TestReadMessageTakesNoMore(t *testing.T) {
 	if rest, _ := io.ReadAll(r); string(rest) != "rest" {
 		t.Errorf("left %q, want the rest", rest)
 	}
+}
+
+// wire is a connection that has some text to read, again and again.
+type wire struct {
+	net.Conn
+	text string
+	at   int
+	read int // bytes in all
+}
+
+func (w *wire) Read(p []byte) (int, error) {
+	n := copy(p, w.text[w.at:])
+	w.at = (w.at + n) % len(w.text)
+	w.read += n
+	return n, nil
+}
+
+// TestWhatIsReadOfOneAnswer: neither long messages nor many are read without end, and the next question begins anew.
+func TestWhatIsReadOfOneAnswer(t *testing.T) {
+	t.Parallel()
+	entry := func(content string) string {
+		return "\x30\x84" + string(binary.BigEndian.AppendUint32(nil, uint32(len(content)))) + content //nolint:gosec // It is short.
+	}
+	for name, tc := range map[string]struct {
+		text  string
+		bytes int // that may be read at most
+	}{
+		"short messages":          {"\x30\x03\x02\x01\x01", 5 * mostElements},
+		"long messages":           {entry("\x04\x83\x0f\xff\xfa" + strings.Repeat("x", 0xffffa)), largestAnswer + 1<<20 + 16},
+		"many elements":           {entry(strings.Repeat("\x04\x00", 100_000)), 3 * 200_006},
+		"a message that is giant": {"\x30\x84\x7f\xff\xff\xff", 6},
+		"a length that overflows": {"\x30\x88\xff\xff\xff\xff\xff\xff\xff\xff", 2},
+		"deep":                    {entry(nest(100)), 1000},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := &wire{text: tc.text}
+			f := newFrames(w)
+			n, err := io.Copy(io.Discard, f)
+			if err == nil || w.read > tc.bytes || int(n) > w.read {
+				t.Errorf("got %v after %d bytes, want an error after %d at most", err, w.read, tc.bytes)
+			}
+			if !errors.Is(err, errTooMuch) {
+				return
+			}
+			*w = wire{text: tc.text}
+			if _, err := io.ReadFull(f, make([]byte, 1)); err == nil {
+				t.Error("another message is read after too much")
+			}
+			*w = wire{text: tc.text}
+			f.allow()
+			if _, err := io.ReadFull(f, make([]byte, 1)); err != nil {
+				t.Errorf("after the next question: got %v, want to read", err)
+			}
+		})
+	}
+}
+
+func nest(depth int) string {
+	text := ""
+	for range depth {
+		text = "\x30\x82" + string(binary.BigEndian.AppendUint16(nil, uint16(len(text)))) + text //nolint:gosec // It is short.
+	}
+	return text
 }

@@ -38,9 +38,12 @@ func TestSignInByEveryTransport(t *testing.T) {
 				t.Errorf("got %+v, want ada, an admin, by her entryUUID", user)
 			}
 			for _, c := range []auth.Credentials{
-				{Username: "ada", Password: "wrong"}, {Username: "ada", Password: directory.Password("ed")},
-				{Username: "nobody", Password: directory.Password("ada")}, {Username: "ada", Password: ""},
-				{Username: "ada", Password: strings.Repeat("x", 5000)}, {Username: "", Password: "x"},
+				{Username: "ada", Password: "wrong"},
+				{Username: "ada", Password: directory.Password("ed")},
+				{Username: "nobody", Password: directory.Password("ada")},
+				{Username: "ada", Password: ""},
+				{Username: "ada", Password: strings.Repeat("x", 5000)},
+				{Username: "", Password: "x"},
 			} {
 				if user, err := b.Authenticate(t.Context(), c); !errors.Is(err, auth.ErrInvalid) || user.Backend != "" {
 					t.Errorf("%.20q with %.20q: got %q, %v, want ErrInvalid", c.Username, c.Password, user.Name, err)
