@@ -60,6 +60,7 @@ func StartSlapd(t testing.TB) *Slapd {
 		s.AddGroup(GroupDN(role), PersonDN(name))
 	}
 	s.AddGroup(OddGroup, PersonDN("ward"))
+	s.AddGroup(GroupDN("odd-people"), "uid="+ldap.EscapeDN(OddPerson)+","+People)
 	return s
 }
 
@@ -164,7 +165,7 @@ func people() string {
 		fmt.Fprintf(&b, "dn: %s\nobjectClass: inetOrgPerson\nobjectClass: dagsterUser\nuid: %s\ncn: %s Example\nsn: Example\ndisplayName: %s of Example\nmail: %s@example.com\nuserPassword: %s\n%s\n",
 			dn, name, name, name, name, Password(name), more)
 	}
-	for _, name := range []string{"ada", "ed", "larry", "vic", "eve", "renata", "ward", "o(dd)*\\", "björk"} {
+	for _, name := range []string{"ada", "ed", "larry", "vic", "eve", "renata", "ward", OddPerson, "björk"} {
 		person("uid="+ldap.EscapeDN(name)+","+People, name, "")
 	}
 	person(PersonDN("mia"), "mia", "pwdReset: TRUE\n")
@@ -178,6 +179,9 @@ func people() string {
 
 // OddGroup is the DN of a group whose name has a comma, brackets, a plus and a star, as slapd spells it.
 const OddGroup = `cn=R\2BD (x)*\2C Berlin,` + Groups
+
+// OddPerson is a person's name of characters that mean something in filters, and their DN has them too.
+const OddPerson = `o(dd)*\`
 
 // FreePort is a port of loopback that was free a moment ago.
 func FreePort(t testing.TB) int {

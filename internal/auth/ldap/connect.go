@@ -69,8 +69,9 @@ type conn struct {
 	kept    bool // it was used before, and may have died since without a fault of the server
 }
 
-// do asks one question. The deadline is the connection's own, as go-ldap's timeout begins anew with each message. go-ldap's
-// decoder has panicked on malformed answers before, and a refresh runs where nobody else would catch that.
+// do asks one question. The deadline is the connection's own: go-ldap knows no context, and bounds neither writing nor what it
+// reads before a message is whole. Its decoder has panicked on malformed answers before, and a refresh runs where nobody else
+// would catch that.
 func (c *conn) do(ctx context.Context, ask func() error) (err error) {
 	deadline := time.Now().Add(c.timeout)
 	if end, ok := ctx.Deadline(); ok && end.Before(deadline) {

@@ -2,6 +2,7 @@ package ldap_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/binary"
 	"errors"
 	"net"
@@ -215,6 +216,22 @@ func TestAnEntryOfAnotherName(t *testing.T) {
 	}
 	if user, err := b.Authenticate(t.Context(), auth.Credentials{Username: "root", Password: "x"}); err != nil || user.Name != "root" {
 		t.Errorf("by its own name: got %q, %v, want root", user.Name, err)
+	}
+}
+
+// TestCallersWhoLeave: nothing is waited for in the name of somebody who left.
+func TestCallersWhoLeave(t *testing.T) {
+	t.Parallel()
+	asked := make(chan struct{}, 1)
+	o := impatient(t, misbehaving(t, wellBehaved(func(net.Conn, int64) { asked <- struct{}{} })))
+	o.Timeout = time.Hour
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-asked
+		leave()
+	}()
+	if _, err := backend(t, o).Authenticate(ctx, auth.Credentials{Username: "ada", Password: "x"}); !errors.Is(err, auth.ErrUnavailable) {
+		t.Errorf("got %v, want ErrUnavailable", err)
 	}
 }
 

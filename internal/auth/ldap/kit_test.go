@@ -98,12 +98,13 @@ func isRefused(err error) bool {
 	return is
 }
 
-// relay passes connections on to a real server, counts them, and can cut all of them.
+// relay passes connections on to a real server, counts them, and can cut all of them, or forget them without a word.
 type relay struct {
 	listener net.Listener
 	count    atomic.Int64
 	mu       sync.Mutex
 	open     []net.Conn
+	frozen   *atomic.Bool // of the connections since the last freeze
 }
 
 // relayTo gives a relay and the URL by which clients reach the server through it.
@@ -114,7 +115,7 @@ func relayTo(t *testing.T, target string) (*relay, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &relay{listener: listener}
+	r := &relay{listener: listener, frozen: &atomic.Bool{}}
 	var running sync.WaitGroup
 	running.Go(func() {
 		for {
@@ -130,14 +131,36 @@ func relayTo(t *testing.T, target string) (*relay, string) {
 			}
 			r.mu.Lock()
 			r.open = append(r.open, in, out)
+			frozen := r.frozen
 			r.mu.Unlock()
-			running.Go(func() { _, _ = io.Copy(in, out); _ = in.Close() })
-			running.Go(func() { _, _ = io.Copy(out, in); _ = out.Close() })
+			running.Go(func() { _, _ = io.Copy(unless{in, frozen}, out); _ = in.Close() })
+			running.Go(func() { _, _ = io.Copy(unless{out, frozen}, in); _ = out.Close() })
 		}
 	})
 	t.Cleanup(func() { _ = listener.Close(); r.cut(); running.Wait() })
 	_, port, _ := net.SplitHostPort(listener.Addr().String())
 	return r, scheme + "://localhost:" + port
+}
+
+// unless writes what it gets, or loses it.
+type unless struct {
+	to     io.Writer
+	frozen *atomic.Bool
+}
+
+func (u unless) Write(p []byte) (int, error) {
+	if u.frozen.Load() {
+		return len(p), nil
+	}
+	return u.to.Write(p)
+}
+
+// freeze loses all that is sent on the connections that are open, as a firewall does that forgot them.
+func (r *relay) freeze() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.frozen.Store(true)
+	r.frozen = &atomic.Bool{}
 }
 
 func (r *relay) cut() {
