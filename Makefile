@@ -48,7 +48,7 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 	@./examples/demo.sh
 
 .PHONY: test
-test: build venv venv-python-authkit chromium nginx ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
+test: build venv venv-python-authkit chromium nginx directories ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
 	go test -race ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
 	go test -timeout 45m ./e2e/...
@@ -80,6 +80,13 @@ chromium:
 nginx:
 	@{ command -v nginx || [ -x /usr/sbin/nginx ]; } >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; }
+
+# The tests of LDAP run OpenLDAP's slapd and Samba's domain controller, Debian's packages. RUNLEVEL=1 keeps the packages from
+# starting services of their own.
+.PHONY: directories
+directories:
+	@{ [ -x /usr/sbin/slapd ] && [ -x /usr/sbin/samba ] && [ -x /usr/bin/samba-tool ] && [ -d /usr/share/samba/setup ]; } || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slapd samba samba-ad-dc samba-ad-provision >/dev/null; }
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (1m)

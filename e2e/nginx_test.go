@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// directory is what the proxy's own sign-in knows: groups by name.
-var directory = map[string]string{
+// proxyGroups is what the proxy's own sign-in knows: groups by name.
+var proxyGroups = map[string]string{
 	"vic": "viewers", "larry": "staff,launchers", "ed": "editors", "ada": "admins", "nora": "guests",
 }
 
@@ -27,7 +27,7 @@ func gate(t *testing.T) *httptest.Server {
 		login, err := r.Cookie("login")
 		groups, known := "", false
 		if err == nil {
-			groups, known = directory[login.Value]
+			groups, known = proxyGroups[login.Value]
 		}
 		if !known {
 			w.WriteHeader(http.StatusUnauthorized)

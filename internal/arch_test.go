@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"internal/auth/remote": {},
 	"internal/auth/header": append([]string{"internal/auth"}, parts...),
 	"internal/auth/token":  {"internal/auth", "internal/identity", "internal/policy"},
+	"internal/auth/ldap":   append([]string{"internal/auth"}, parts...),
 	"internal/session":     parts,
 	"internal/ratelimit":   parts,
 	"internal/supervisor":  parts,
@@ -40,7 +41,8 @@ var mayImport = map[string][]string{
 	"internal/cli": {
 		"internal/app", "internal/config", "internal/store", "internal/identity", "internal/graphql",
 		"internal/policy", "internal/auth", "internal/audit", "internal/accounts",
-		"internal/dagster", // explain asks Dagster where things live, by the server's own questions
+		"internal/auth/ldap", // check-ldap walks through its steps
+		"internal/dagster",   // explain asks Dagster where things live, by the server's own questions
 	},
 	"cmd/dagster-authkit": {"internal/cli", "internal/supervisor"},
 }

@@ -47,6 +47,7 @@ type App struct {
 	cfg      config.Config
 	log      zerolog.Logger
 	store    *store.Store
+	ways     *backends
 	sessions *session.Manager
 	trail    *audit.Trail
 	webserver
@@ -128,16 +129,16 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if err := bootstrap(ctx, users, a.store, cfg, a.log); err != nil {
 		return err
 	}
-	ways, err := newBackends(a.store, passwords, roles, cfg)
+	a.ways, err = newBackends(a.store, passwords, roles, cfg, a.log)
 	if err != nil {
 		return err
 	}
-	if a.sessions, err = newSessions(a.store, a.trail, ways.refresh(a.store), cfg, a.log); err != nil {
+	if a.sessions, err = newSessions(a.store, a.trail, a.ways.refresh(a.store), cfg, a.log); err != nil {
 		return err
 	}
 	programs, err := token.NewKeeper(token.Options{
 		Rows: a.store, Roles: roles, Backends: cfg.Backends, Static: staticToken(cfg), Log: a.log,
-		Confirm: confirm(ways.refresh(a.store)), Vouching: ways.vouching(), ConfirmInterval: cfg.RefreshInterval,
+		Confirm: confirm(a.ways.refresh(a.store)), Vouching: a.ways.vouching(), ConfirmInterval: cfg.RefreshInterval,
 	})
 	if err != nil {
 		return err
@@ -164,8 +165,8 @@ func (a *App) build(ctx context.Context, o Options) error {
 		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
 		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
-		Backend: ways.passwords, Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact,
-		Presented: append([]server.Presenter{programs}, ways.presenters...), LogoutURL: cfg.Proxy.LogoutURL,
+		Backend: a.ways.passwords, Backends: cfg.Backends, Vouching: a.ways.vouching(), Contact: cfg.Contact,
+		Presented: append([]server.Presenter{programs}, a.ways.presenters...), LogoutURL: cfg.Proxy.LogoutURL,
 		Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
 		Attempts: signInLimit, Requests: requestLimit,
 		Trail: a.trail, Dagster: door, Upstream: a.webserver, Database: a.store, Registry: registry, Log: a.log,
@@ -304,6 +305,9 @@ func (a *App) close() {
 	defer cancel()
 	if a.listener != nil {
 		_ = a.listener.Close()
+	}
+	if a.ways != nil && a.ways.close != nil {
+		a.ways.close()
 	}
 	if a.trail != nil {
 		if err := a.trail.Close(ctx); err != nil {

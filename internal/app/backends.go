@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+
+	"github.com/rs/zerolog"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/ldap"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
@@ -22,9 +26,11 @@ type backends struct {
 	refreshers map[string]auth.Refresher
 	// presenters are those that say at each request who sent it.
 	presenters []server.Presenter
+	// close gives back what a backend keeps open; nil: nothing.
+	close func()
 }
 
-func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, cfg config.Config) (*backends, error) {
+func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, cfg config.Config, log zerolog.Logger) (*backends, error) {
 	b := &backends{refreshers: map[string]auth.Refresher{}}
 	for _, name := range cfg.Backends {
 		switch name {
@@ -34,6 +40,13 @@ func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Rol
 				return nil, err
 			}
 			b.passwords = append(b.passwords, local)
+		case config.BackendLDAP:
+			directory, err := ldap.New(LDAPOptions(cfg, roles, log))
+			if err != nil {
+				return nil, err
+			}
+			b.passwords = append(b.passwords, directory)
+			b.refreshers[directory.Name()], b.close = directory, directory.Close
 		case config.BackendDummy:
 			b.passwords = append(b.passwords, auth.NewDummy())
 		case config.BackendHeader:
@@ -47,6 +60,19 @@ func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Rol
 		}
 	}
 	return b, nil
+}
+
+// LDAPOptions are the directory's part of the settings. The command check-ldap uses them as well.
+func LDAPOptions(cfg config.Config, roles *policy.Roles, log zerolog.Logger) ldap.Options {
+	l := cfg.LDAP
+	return ldap.Options{
+		Servers: l.Servers, StartTLS: l.UseTLS, CACert: l.CACert, Timeout: l.Timeout,
+		BindDN: l.BindDN, BindPassword: l.BindPassword.Reveal(), BaseDN: l.BaseDN, UserFilter: l.UserFilter,
+		SubjectAttribute: l.SubjectAttribute, NameAttribute: l.NameAttribute, EmailAttribute: l.EmailAttribute, FullNameAttributes: l.FullName,
+		MemberOf: l.Groups == config.LDAPMemberOf, GroupBaseDN: l.GroupBaseDN, GroupFilter: l.GroupFilter, RoleAttribute: l.RoleAttribute,
+		ActiveDirectory: l.ActiveDirectory(),
+		Rules:           slices.Concat(cfg.GroupRules, l.GroupRules()), Default: cfg.DefaultRole, Roles: roles, Log: log,
+	}
 }
 
 // vouching are the names of those that are asked again later.

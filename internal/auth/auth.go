@@ -29,6 +29,8 @@ var (
 
 // NoRoleError says that the person proved who they are, but that none of their groups gives them a role here.
 type NoRoleError struct {
+	// ID is the lasting name, as of identity.User.
+	ID       string
 	Username string
 	// Groups are all that the backend told of them, for a page that only they see.
 	Groups []string
@@ -37,6 +39,17 @@ type NoRoleError struct {
 func (e *NoRoleError) Error() string {
 	return fmt.Sprintf("none of the %d groups of %q gives a role", len(e.Groups), e.Username)
 }
+
+// ExplainedError is an ErrInvalid that may be explained: the password was right, so that the message tells a guesser nothing.
+type ExplainedError struct {
+	// Message is for the person, in full sentences.
+	Message string
+}
+
+func (e *ExplainedError) Error() string { return "refused with the right password: " + e.Message }
+
+// Is makes it an ErrInvalid for whoever does not explain it.
+func (e *ExplainedError) Is(target error) bool { return target == ErrInvalid }
 
 // Credentials are what somebody typed.
 type Credentials struct {
@@ -48,8 +61,8 @@ type Credentials struct {
 type Backend interface {
 	// Name is the backend's part of an identity's ID: "local".
 	Name() string
-	// Authenticate gives the user whom the credentials belong to, or ErrInvalid, ErrBusy, ErrUnavailable, a NoRoleError, or a
-	// fault.
+	// Authenticate gives the user whom the credentials belong to, or ErrInvalid, perhaps as an ExplainedError, ErrBusy,
+	// ErrUnavailable, a NoRoleError, or a fault.
 	Authenticate(ctx context.Context, c Credentials) (identity.User, error)
 }
 

@@ -22,23 +22,26 @@ func (o Order) Name() string {
 }
 
 // Authenticate gives what the first backend says that knows the name with this password. When none does, the error is the
-// most telling one: that a backend could not be asked, then that a person has no role, and only then that nobody has this
-// name and password.
+// most telling one: that a backend could not be asked, then that a person has no role, then why a right password is of no use, and only
+// then that nobody has this name and password.
 func (o Order) Authenticate(ctx context.Context, c Credentials) (identity.User, error) {
-	var unanswered, roleless error
+	var unanswered, roleless, refused error
 	for _, backend := range o {
 		user, err := backend.Authenticate(ctx, c)
 		switch {
 		case err == nil:
 			return user, nil
 		case errors.Is(err, ErrInvalid):
+			if _, explained := errors.AsType[*ExplainedError](err); explained {
+				refused = firstError(refused, err)
+			}
 		case isNoRole(err):
 			roleless = firstError(roleless, err)
 		default:
 			unanswered = firstError(unanswered, err)
 		}
 	}
-	return identity.User{}, firstError(unanswered, roleless, ErrInvalid)
+	return identity.User{}, firstError(unanswered, roleless, refused, ErrInvalid)
 }
 
 func isNoRole(err error) bool {

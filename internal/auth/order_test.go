@@ -30,6 +30,7 @@ func (a answers) Authenticate(_ context.Context, c auth.Credentials) (identity.U
 
 func TestOrder(t *testing.T) {
 	t.Parallel()
+	refused := &auth.ExplainedError{Message: "Change your password."}
 	down, roleless := fmt.Errorf("dial: %w", auth.ErrUnavailable), &auth.NoRoleError{Username: "ada"}
 	for _, tc := range []struct {
 		name    string
@@ -46,6 +47,9 @@ func TestOrder(t *testing.T) {
 		{name: "no role in the first, known to the second", order: auth.Order{answers{err: roleless}, answers{name: "local"}}, who: "local", backend: "local"},
 		{name: "no role in the first, down the second", order: auth.Order{answers{err: roleless}, answers{err: down}}, who: "ada", err: auth.ErrUnavailable},
 		{name: "no role in the first, unknown to the second", order: auth.Order{answers{err: roleless}, answers{name: "local"}}, who: "ada", err: roleless},
+		{name: "refused by the first, known to the second", order: auth.Order{answers{err: refused}, answers{name: "local"}}, who: "local", backend: "local"},
+		{name: "refused by the first, unknown to the second", order: auth.Order{answers{err: refused}, answers{name: "local"}}, who: "ada", err: refused},
+		{name: "refused by the first, down the second", order: auth.Order{answers{err: refused}, answers{err: down}}, who: "ada", err: auth.ErrUnavailable},
 		{name: "no backend", who: "ada", err: auth.ErrInvalid},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

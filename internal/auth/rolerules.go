@@ -72,7 +72,7 @@ func (r *RoleRules) Apply(user *identity.User) error {
 	}
 	switch {
 	case user.Role == "" && len(user.RuleGrants) == 0:
-		return &NoRoleError{Username: user.Name, Groups: user.Groups}
+		return &NoRoleError{ID: user.ID(), Username: user.Name, Groups: user.Groups}
 	case user.Role == "":
 		// Dagster has no notion of hiding a code location: whoever may enter sees everything.
 		user.Role = identity.Viewer

@@ -64,6 +64,8 @@ type Config struct {
 	RefreshInterval time.Duration
 	// Proxy is how a proxy in front says who somebody is, for the backend header.
 	Proxy Proxy
+	// LDAP are the settings of the directory, complete when ldap is one of Backends.
+	LDAP LDAP
 	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
 	AllowInsecureDummy bool
 	// Database is the path of the SQLite file.
@@ -203,6 +205,7 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 	}
 	cfg.Roles, cfg.GroupRules = in.file.customRoles(), in.file.groupRules()
 	cfg.Proxy.fill(in)
+	cfg.settleLDAP()
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {

@@ -28,6 +28,11 @@ func defaults() Config {
 			UserClaim: "email", GroupsClaim: "groups",
 		},
 		AuditLog: true, LogLevel: zerolog.InfoLevel, WebserverCommand: "dagster-webserver", ShutdownGrace: 10 * time.Second,
+		LDAP: LDAP{
+			Preset: "openldap", UserFilter: "(uid={username})", SubjectAttribute: "entryUUID", NameAttribute: "uid", EmailAttribute: "mail",
+			FullName: []string{"displayName", "cn"}, Groups: "search", GroupFilter: "(|(member={dn})(uniqueMember={dn})(memberUid={username}))",
+			Timeout: 10 * time.Second,
+		},
 	}
 }
 
@@ -64,10 +69,12 @@ func TestLoadReadsSettings(t *testing.T) {
 		"backends in order": {
 			env: []string{
 				"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite", "DAGSTER_AUTH_PROXY_TRUSTED_IPS=10.0.0.1 10.0.0.2", "DAGSTER_AUTH_DEFAULT_ROLE=viewer",
+				"DAGSTER_AUTH_LDAP_SERVER=ldaps://x", "DAGSTER_AUTH_LDAP_BASE_DN=ou=p,dc=x",
 			},
 			want: func(c *Config) {
 				c.Backends, c.DefaultRole = []string{"ldap", "oidc", "header", "local"}, "viewer"
 				c.TrustedProxies = prefixes("10.0.0.1/32", "10.0.0.2/32")
+				c.LDAP.Servers, c.LDAP.BaseDN, c.LDAP.GroupBaseDN = []string{"ldaps://x:636"}, "ou=p,dc=x", "dc=x"
 			},
 		},
 		"roles from elsewhere": {
@@ -280,7 +287,7 @@ func TestLoadWarns(t *testing.T) {
 		"a laxer role":        {env: []string{"DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE=VIEWER"}, want: "DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE is ignored"},
 		"no service token":    {env: []string{"DAGSTER_AUTH_SERVICE_TOKEN_ROLE=ADMIN"}, want: "DAGSTER_AUTH_SERVICE_TOKEN_ROLE does nothing"},
 		"a powerful token":    {env: []string{"DAGSTER_AUTH_SERVICE_TOKEN=hunter2" + strings.Repeat("k", 32), "DAGSTER_AUTH_SERVICE_TOKEN_ROLE=ADMIN"}, want: "whoever has DAGSTER_AUTH_SERVICE_TOKEN is admin"},
-		"ldap":                {env: []string{"DAGSTER_AUTH_LDAP_SERVER=ldap://x"}, want: "DAGSTER_AUTH_LDAP_SERVER is ignored"},
+		"ldap":                {env: []string{"DAGSTER_AUTH_LDAP_SERVER=ldap://x"}, want: "DAGSTER_AUTH_LDAP_SERVER does nothing without the ldap backend"},
 		"no secret":           {env: []string{"DAGSTER_AUTH_BACKEND_FILE=/x"}, want: "DAGSTER_AUTH_BACKEND_FILE is ignored: only secrets"},
 		"admin, no password":  {env: []string{"DAGSTER_AUTH_ADMIN_USER=root"}, want: "DAGSTER_AUTH_ADMIN_USER does nothing"},
 		"everyone is trusted": {env: []string{"DAGSTER_AUTH_TRUSTED_PROXIES=0.0.0.0/0"}, want: "DAGSTER_AUTH_TRUSTED_PROXIES: 0.0.0.0/0 lets every client"},
@@ -402,7 +409,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 			t.Errorf("%s: got %+v (there: %v), want default %q", name, s, ok, want)
 		}
 	}
-	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_SERVICE_TOKEN"}
+	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_SERVICE_TOKEN", "DAGSTER_AUTH_LDAP_BIND_PASSWORD"}
 	for name, s := range byName {
 		if s.Env == name && s.Secret != slices.Contains(secrets, name) {
 			t.Errorf("%s: Secret is %v", name, s.Secret)

@@ -68,6 +68,9 @@ func (in *input) apply(s setting, cfg *Config) error {
 		in.given[s.Env] = from
 	} else {
 		text, from, origin = s.Default, "default of "+s.Env, "default"
+		if preset, ok := cfg.presetValue(s.Env); ok {
+			text = preset
+		}
 	}
 	in.values = append(in.values, newValue(s.Setting, text, origin))
 	if text == "" && origin == "default" {

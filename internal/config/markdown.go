@@ -32,5 +32,5 @@ func codeCell(text string) string {
 	if text == "" {
 		return ""
 	}
-	return "`" + text + "`"
+	return "`" + strings.ReplaceAll(text, "|", `\|`) + "`"
 }

@@ -113,14 +113,7 @@ func balancerKeys(arn string) string {
 
 // groupRules are those of the pattern.
 func (p Proxy) groupRules() []identity.GroupRule {
-	if p.GroupPattern == "" {
-		return nil
-	}
-	rules := make([]identity.GroupRule, 0, len(identity.Roles()))
-	for _, role := range identity.Roles() {
-		rules = append(rules, identity.GroupRule{Group: strings.Replace(p.GroupPattern, "{role}", string(role)+"s", 1), Role: role})
-	}
-	return rules
+	return patternRules(p.GroupPattern)
 }
 
 // HeaderRules are the rules for the groups that a proxy tells of: those of the pattern, then those of the file.

@@ -86,3 +86,26 @@ func checkGroup(text string) error {
 	}
 	return nil
 }
+
+// rolePlace is where the name of a role's group stands in a pattern.
+const rolePlace = "{role}"
+
+// patternRules are the rules that a pattern stands for, as the Python AuthKit has it: the groups admins, editors, launchers and
+// viewers have those roles.
+func patternRules(pattern string) []identity.GroupRule {
+	if pattern == "" {
+		return nil
+	}
+	rules := make([]identity.GroupRule, 0, len(identity.Roles()))
+	for _, role := range slices.Backward(identity.Roles()) {
+		rules = append(rules, identity.GroupRule{Group: strings.Replace(pattern, rolePlace, string(role)+"s", 1), Role: role})
+	}
+	return rules
+}
+
+func checkGroupPattern(text string) error {
+	if strings.Count(text, rolePlace) != 1 {
+		return errors.New("it must have {role} in one place: write cn={role},ou=groups,dc=example,dc=com")
+	}
+	return checkGroup(text)
+}

@@ -1,7 +1,6 @@
 package config
 
 import (
-	"errors"
 	"fmt"
 	"net/textproto"
 	"slices"
@@ -133,11 +132,4 @@ func checkSeparator(text string) error {
 		return fmt.Errorf("%q is none of comma, semicolon, pipe, space and json", text)
 	}
 	return nil
-}
-
-func checkGroupPattern(text string) error {
-	if strings.Count(text, "{role}") != 1 {
-		return errors.New("it must have {role} in one place: write cn={role},ou=groups,dc=example,dc=com")
-	}
-	return checkGroup(text)
 }

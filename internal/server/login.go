@@ -75,6 +75,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	none, isNone := errors.AsType[*auth.NoRoleError](err)
 	switch {
 	case errors.Is(err, auth.ErrInvalid):
+		if refused, explained := errors.AsType[*auth.ExplainedError](err); explained {
+			data.Error = refused.Message
+		}
 		s.failedLogin(w, r, data)
 	case isNone:
 		s.giveBack(r, account, address)
@@ -117,7 +120,7 @@ func (s *Server) backendDown(w http.ResponseWriter, r *http.Request, err error) 
 // that no browser goes round in circles between a provider and us.
 func (s *Server) withoutRole(w http.ResponseWriter, r *http.Request, none *auth.NoRoleError) {
 	s.metrics.signIn("no_role")
-	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: shortName(none.Username)})
+	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{ID: none.ID, Username: shortName(none.Username)})
 	event.Reason = "NO_ROLE"
 	if err := s.Trail.Record(r.Context(), event); err != nil {
 		s.storeFault(w, r, err, "storing the audit event")
@@ -156,7 +159,9 @@ func (s *Server) failedLogin(w http.ResponseWriter, r *http.Request, data LoginD
 		s.storeFault(w, r, err, "storing the audit event")
 		return
 	}
-	data.Error = "Wrong name or password."
+	if data.Error == "" {
+		data.Error = "Wrong name or password."
+	}
 	s.loginForm(w, r, http.StatusUnauthorized, data)
 }
 

@@ -1,0 +1,136 @@
+package ldap
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/go-ldap/ldap/v3"
+
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/identity"
+)
+
+// mostGroups is more than a Windows logon can have (1,015).
+const mostGroups = 5000
+
+// longestGroup is in bytes, as in the rules of the config file.
+const longestGroup = 1024
+
+// groups are what a directory tells of one person: DNs and roles as they are shown, and the names of the groups.
+type groups struct{ shown, names []string }
+
+// all are the groups in every form in which somebody may write them.
+func (g groups) all() []string { return slices.Concat(g.shown, g.names) }
+
+// add takes a group by its DN. Whatever is no DN is no group.
+func (g *groups) add(dn string) {
+	parsed, err := ldap.ParseDN(dn)
+	if err != nil || len(parsed.RDNs) == 0 || len(dn) > longestGroup || !isText(dn) || slices.Contains(g.shown, dn) {
+		return
+	}
+	g.shown = append(g.shown, dn)
+	// A name with an equals sign could be taken for a DN, or for a role of the attribute.
+	if name := nameOf(parsed); name != "" && isText(name) && !strings.Contains(name, "=") && !slices.Contains(g.names, name) {
+		g.names = append(g.names, name)
+	}
+}
+
+func isText(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsFunc(text, unicode.IsControl)
+}
+
+// nameOf is the value of the DN's first part, when that is a cn, as it is of every group.
+func nameOf(dn *ldap.DN) string {
+	for _, part := range dn.RDNs[0].Attributes {
+		if strings.EqualFold(part.Type, "cn") {
+			return strings.TrimSpace(part.Value)
+		}
+	}
+	return ""
+}
+
+// groups reads the person's, and the roles of the role attribute, in an order that does not depend on the directory's.
+func (b *Backend) groups(ctx context.Context, p person) (g groups, err error) {
+	defer func() {
+		slices.Sort(g.shown)
+		slices.Sort(g.names)
+	}()
+	if b.RoleAttribute != "" {
+		for _, value := range p.entry.GetEqualFoldAttributeValues(b.RoleAttribute) {
+			if value = strings.ToLower(strings.TrimSpace(value)); value != "" && len(value) <= longestGroup && isText(value) {
+				g.shown = append(g.shown, roleGroup(b.RoleAttribute, value))
+			}
+		}
+	}
+	if !b.MemberOf {
+		err = b.searchGroups(ctx, p, &g)
+		return g, err
+	}
+	b.memberOf(p, &g)
+	return g, nil
+}
+
+// memberOf takes the groups that stand in the person's entry.
+func (b *Backend) memberOf(p person, g *groups) {
+	for _, attribute := range p.entry.Attributes {
+		// Active Directory gives more than 1,500 values in pieces, the first as memberOf;range=0-1499.
+		name, part, _ := strings.Cut(attribute.Name, ";")
+		if !strings.EqualFold(name, "memberOf") {
+			continue
+		}
+		if part != "" {
+			b.Log.Warn().Str("dn", p.entry.DN).Msg("not all groups of a person were read, as there are too many: set DAGSTER_AUTH_LDAP_GROUPS=search and a narrow DAGSTER_AUTH_LDAP_GROUP_BASE_DN")
+		}
+		for _, dn := range attribute.Values {
+			g.add(dn)
+		}
+	}
+}
+
+// searchGroups asks which groups name the person. The DN is escaped as a value: brackets and stars of a name are no filter.
+func (b *Backend) searchGroups(ctx context.Context, p person, g *groups) error {
+	filter := strings.NewReplacer(dnPlace, ldap.EscapeFilter(p.entry.DN), namePlace, ldap.EscapeFilter(p.user.Name)).Replace(b.GroupFilter)
+	var found []*ldap.Entry
+	err := b.asSearcher(ctx, func(c *conn) (err error) {
+		var cut bool
+		if found, cut, err = c.search(ctx, b.GroupBaseDN, mostGroups, filter, []string{"1.1"}); cut {
+			b.Log.Warn().Str("dn", p.entry.DN).Int("read", len(found)).
+				Msg("not all groups of a person were read, as there are too many: narrow DAGSTER_AUTH_LDAP_GROUP_BASE_DN or _GROUP_FILTER")
+		}
+		return err
+	})
+	if _, said := errors.AsType[*ldap.Error](err); said && !errors.Is(err, auth.ErrUnavailable) {
+		return fmt.Errorf("%w: searching groups in DAGSTER_AUTH_LDAP_GROUP_BASE_DN: %w", auth.ErrUnavailable, explained(err))
+	}
+	for _, entry := range found {
+		g.add(entry.DN)
+	}
+	return err
+}
+
+// normalGroup is the one form of a group's DN or name in which two spellings of it are equal: case and blanks around the
+// parts of a DN do not matter, as in the directory (RFC 4517, section 4.2.15).
+func normalGroup(text string) string {
+	if !strings.Contains(text, "=") {
+		return identity.NameKey(text)
+	}
+	parsed, err := ldap.ParseDN(text)
+	if err != nil {
+		return identity.NameKey(text)
+	}
+	parts := make([]string, len(parsed.RDNs))
+	for i, rdn := range parsed.RDNs {
+		pairs := make([]string, len(rdn.Attributes))
+		for j, pair := range rdn.Attributes {
+			pairs[j] = strings.ToLower(pair.Type) + "=" + ldap.EscapeDN(identity.NameKey(pair.Value))
+		}
+		slices.Sort(pairs)
+		parts[i] = strings.Join(pairs, "+")
+	}
+	return strings.Join(parts, ",")
+}
