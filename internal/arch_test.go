@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"internal/audit":       parts,
 	"internal/auth":        parts,
 	"internal/auth/remote": {},
+	"internal/auth/oidc":   {"internal/auth", "internal/auth/remote", "internal/identity"},
 	"internal/session":     parts,
 	"internal/ratelimit":   parts,
 	"internal/supervisor":  parts,
@@ -38,6 +39,7 @@ var mayImport = map[string][]string{
 	"internal/cli": {
 		"internal/app", "internal/config", "internal/store", "internal/identity", "internal/graphql",
 		"internal/policy", "internal/auth", "internal/audit", "internal/accounts",
+		"internal/auth/oidc", // check-oidc says what it finds
 		"internal/dagster", // explain asks Dagster where things live, by the server's own questions
 	},
 	"cmd/dagster-authkit": {"internal/cli", "internal/supervisor"},

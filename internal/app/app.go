@@ -127,11 +127,15 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if err := bootstrap(ctx, users, a.store, cfg, a.log); err != nil {
 		return err
 	}
-	ways, err := newBackends(a.store, passwords, roles, cfg)
+	key, err := secretKey(cfg)
 	if err != nil {
 		return err
 	}
-	if a.sessions, err = newSessions(a.store, a.trail, ways.refresh(a.store), cfg, a.log); err != nil {
+	ways, err := newBackends(a.store, passwords, roles, key, cfg)
+	if err != nil {
+		return err
+	}
+	if a.sessions, err = newSessions(a.store, a.trail, ways.refresh(a.store), key, cfg, a.log); err != nil {
 		return err
 	}
 	signInLimit, err := newSignInLimit(a.store, cfg)
@@ -156,7 +160,8 @@ func (a *App) build(ctx context.Context, o Options) error {
 		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
 		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
-		Backend: ways.passwords, Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
+		Backend: ways.serverBackend(), Providers: ways.serverProviders(), Endings: users, SecureCookie: secure(cfg),
+		Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
 		Attempts: signInLimit, Requests: requestLimit,
 		Trail: a.trail, Dagster: door, Upstream: a.webserver, Database: a.store, Registry: registry, Log: a.log,
 	})

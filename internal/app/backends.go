@@ -6,9 +6,11 @@ import (
 	"fmt"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/oidc"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
+	"dagster-authkit/internal/server"
 	"dagster-authkit/internal/session"
 	"dagster-authkit/internal/store"
 )
@@ -19,9 +21,11 @@ type backends struct {
 	passwords auth.Order
 	// refreshers are those that are asked again later, by name.
 	refreshers map[string]auth.Refresher
+	// providers are the ways to sign in on somebody else's page; nil: there are none.
+	providers *oidc.Providers
 }
 
-func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, cfg config.Config) (*backends, error) {
+func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, key []byte, cfg config.Config) (*backends, error) {
 	b := &backends{refreshers: map[string]auth.Refresher{}}
 	for _, name := range cfg.Backends {
 		switch name {
@@ -33,11 +37,49 @@ func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Rol
 			b.passwords = append(b.passwords, local)
 		case config.BackendDummy:
 			b.passwords = append(b.passwords, auth.NewDummy())
+		case config.BackendOIDC:
+			var err error
+			if b.providers, err = NewProviders(cfg, roles, key); err != nil {
+				return nil, err
+			}
+			b.refreshers[name] = b.providers
 		default:
 			return nil, fmt.Errorf("the backend %s is not built yet", name)
 		}
 	}
 	return b, nil
+}
+
+// NewProviders makes the OpenID Connect providers of the settings. It asks none of them.
+func NewProviders(cfg config.Config, roles *policy.Roles, key []byte) (*oidc.Providers, error) {
+	exact := func(group string) string { return group } // a claim is written by a program, always the same way
+	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{Rules: cfg.GroupRules, Default: cfg.DefaultRole, Roles: roles, Normal: exact})
+	if err != nil {
+		return nil, err
+	}
+	o := oidc.Options{BaseURL: cfg.ExternalURL.String() + cfg.PathPrefix, Key: key, Rules: rules, Unchecked: cfg.OIDCUnchecked}
+	for _, p := range cfg.OIDC {
+		o.Providers = append(o.Providers, oidc.ProviderOptions{
+			ID: p.ID, Name: p.Name, Preset: p.Preset, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(),
+			Scopes: p.Scopes, GroupsClaim: p.GroupsClaim, AllowedDomains: p.AllowedDomains, AllowedGroups: p.AllowedGroups, CAFile: p.CACert,
+		})
+	}
+	return oidc.New(o)
+}
+
+// serverBackend and serverProviders are nil where there are none: an interface that holds a nil pointer is not.
+func (b *backends) serverBackend() auth.Backend {
+	if len(b.passwords) == 0 {
+		return nil
+	}
+	return b.passwords
+}
+
+func (b *backends) serverProviders() server.Providers {
+	if b.providers == nil {
+		return nil
+	}
+	return b.providers
 }
 
 // vouching are the names of those that are asked again later.

@@ -62,18 +62,20 @@ func bootstrap(ctx context.Context, users *accounts.Service, rows *store.Store, 
 	return nil
 }
 
-func newSessions(
-	rows *store.Store, trail *audit.Trail, refresh session.Refresh, cfg config.Config, log zerolog.Logger,
-) (*session.Manager, error) {
-	secret := cfg.SecretKey.Reveal()
-	if !cfg.SecretKey.IsSet() {
-		var err error
-		if secret, err = secretBeside(cfg.Database); err != nil {
-			return nil, err
-		}
+// secretKey is the one that was given, or the one beside the database. Whoever uses it derives a key of their own from it.
+func secretKey(cfg config.Config) ([]byte, error) {
+	if cfg.SecretKey.IsSet() {
+		return []byte(cfg.SecretKey.Reveal()), nil
 	}
+	secret, err := secretBeside(cfg.Database)
+	return []byte(secret), err
+}
+
+func newSessions(
+	rows *store.Store, trail *audit.Trail, refresh session.Refresh, key []byte, cfg config.Config, log zerolog.Logger,
+) (*session.Manager, error) {
 	return session.New(session.Options{
-		Rows: rows, Key: []byte(secret), MaxAge: cfg.SessionMaxAge, IdleTimeout: cfg.SessionIdleTimeout,
+		Rows: rows, Key: key, MaxAge: cfg.SessionMaxAge, IdleTimeout: cfg.SessionIdleTimeout,
 		CookieName: cfg.CookieName, Path: cfg.PathPrefix + "/", Secure: secure(cfg),
 		SameSite: cfg.CookieSameSite, Backends: cfg.Backends, Sweep: sweep(rows),
 		Refresh: refresh, RefreshInterval: cfg.RefreshInterval,

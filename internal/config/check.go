@@ -26,6 +26,7 @@ func (c Config) check(in *input) []error {
 		}
 	}
 	problems = append(problems, c.checkRoles(in)...)
+	problems = append(problems, c.checkOIDC(in)...)
 	for _, pattern := range c.ProtectedTags {
 		if c.RunUserTag != "" && protects(pattern, c.RunUserTag) {
 			fail("%s: %q is a protected tag (%s), which launchers may not set: choose another",
@@ -64,6 +65,7 @@ func (c Config) caution(in *input) {
 			in.warn("DAGSTER_AUTH_COOKIE_SECURE=true with an http DAGSTER_AUTH_EXTERNAL_URL: browsers will drop the cookie, so signing in won't work")
 		}
 	}
+	c.cautionOIDC(in)
 	if c.UpstreamInsecure && c.Upstream == nil {
 		in.warn("%s does nothing without --upstream", in.given["DAGSTER_AUTH_UPSTREAM_INSECURE"])
 	}

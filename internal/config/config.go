@@ -62,6 +62,10 @@ type Config struct {
 	Contact string
 	// RefreshInterval is how often a backend that keeps its users elsewhere is asked about those who are signed in.
 	RefreshInterval time.Duration
+	// OIDC are the OpenID Connect providers, in the order of their buttons.
+	OIDC []OIDCProvider
+	// OIDCUnchecked is how long somebody stays signed in whom the provider can't be asked about.
+	OIDCUnchecked time.Duration
 	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
 	AllowInsecureDummy bool
 	// Database is the path of the SQLite file.
@@ -175,7 +179,8 @@ func Load(src Source) (Config, []Warning, error) {
 	return cfg, warnings, err
 }
 
-// Inspect is Load, and tells where each value came from. The custom roles come last, each with its permissions, and the rules for groups.
+// Inspect is Load, and tells where each value came from. The custom roles come last, each with its permissions, then the rules for groups and the
+// providers.
 func Inspect(src Source) (Config, []Value, []Warning, error) {
 	in := newInput(src)
 	cfg := Config{ChildArgs: src.ChildArgs, Executable: src.Executable}
@@ -189,13 +194,15 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 		}
 	}
 	cfg.Roles, cfg.GroupRules = in.file.customRoles(), in.file.groupRules()
+	cfg.nameProvider()
+	cfg.OIDC = append(cfg.OIDC, in.file.oidcProviders()...)
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {
 		return Config{}, nil, nil, err
 	}
 	cfg.caution(in)
-	return withoutPaths(cfg), slices.Concat(in.values, in.file.roleValues(), in.file.groupValues()), in.warnings, nil
+	return withoutPaths(cfg), slices.Concat(in.values, in.file.roleValues(), in.file.groupValues(), in.file.providerValues()), in.warnings, nil
 }
 
 // Shared reads what commands need: the custom roles, and of the settings only those of the variables named, as users must be

@@ -39,6 +39,10 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request, status int, d
 		return
 	}
 	data.NoUsers = !has && slices.Equal(s.Backends, []string{"local"})
+	data.NoPassword = s.Backend == nil
+	if s.Providers != nil {
+		data.Providers = s.Providers.List()
+	}
 	data.Dummy = slices.Contains(s.Backends, "dummy")
 	s.pages.Login(w, status, data)
 }
@@ -49,6 +53,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "The form could not be read."})
+		return
+	}
+	if s.Backend == nil {
+		s.refuse(w, r, refusal{status: http.StatusNotFound, code: "NOT_FOUND", message: "Nobody signs in with a password here."})
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // waiting for the hash is not the client's doing
@@ -181,6 +189,11 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.Use
 	}
 	_, err = s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String(), by)
 	switch {
+	case errors.Is(err, identity.ErrNotFound) && by.Provider != "":
+		s.refusedElsewhere(w, r, by.Provider, &auth.RefusedError{
+			Reason: "DISABLED", Message: "Your account in this Dagster is disabled. Ask an administrator of this Dagster.",
+		})
+		return
 	case errors.Is(err, identity.ErrNotFound):
 		// Disabled, deleted or given a new password between the check and now.
 		s.failedLogin(w, r, LoginData{Next: next, Username: user.Name})
@@ -206,20 +219,4 @@ func (s *Server) showLogout(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.storeFault(w, r, err, "loading the session")
 	}
-}
-
-func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	id, err := s.Sessions.End(w, r)
-	if err != nil && !errors.Is(err, session.ErrNone) {
-		s.storeFault(w, r, err, "ending the session")
-		return
-	}
-	if !id.Nobody() {
-		if err := s.Trail.Record(r.Context(), signInEvent(r, audit.EventLogout, audit.StatusSuccess, id)); err != nil {
-			// The session is gone, which is what was asked for: the missing row is told to the log.
-			logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
-		}
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, s.prefix+"/auth/logout", http.StatusSeeOther)
 }

@@ -37,6 +37,16 @@ func (r *rows) ClaimSession(_ context.Context, hash []byte, seen, now, until tim
 	return s.Secret, true, nil
 }
 
+func (r *rows) SessionSecret(_ context.Context, hash []byte) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, found := r.sessions[string(hash)]
+	if !found {
+		return nil, identity.ErrNotFound
+	}
+	return s.Secret, r.fault
+}
+
 func (r *rows) ReleaseSession(_ context.Context, hash []byte, due time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
