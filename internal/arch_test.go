@@ -40,7 +40,7 @@ var mayImport = map[string][]string{
 		"internal/app", "internal/config", "internal/store", "internal/identity", "internal/graphql",
 		"internal/policy", "internal/auth", "internal/audit", "internal/accounts",
 		"internal/auth/oidc", // check-oidc says what it finds
-		"internal/dagster", // explain asks Dagster where things live, by the server's own questions
+		"internal/dagster",   // explain asks Dagster where things live, by the server's own questions
 	},
 	"cmd/dagster-authkit": {"internal/cli", "internal/supervisor"},
 }

@@ -165,14 +165,14 @@ func (p *provider) exchange(ctx context.Context, code string, t ticket) (person,
 
 // The words that the trail has for a refused sign-in.
 const (
-	reasonAnswer      = "PROVIDER_ANSWER"      // it can't be believed
-	reasonProvider    = "PROVIDER_REFUSED"     // the provider said no
-	reasonDenied      = "ACCESS_DENIED"        // the person or the provider said no
-	reasonDomain      = "EMAIL_DOMAIN"         // not one of the allowed domains
-	reasonUnverified  = "EMAIL_NOT_VERIFIED"   // nobody knows whose address it is
-	reasonGroup       = "GROUP_NOT_ALLOWED"    // in none of the allowed groups
-	reasonOverage     = "TOO_MANY_GROUPS"      // the provider left the groups out
-	reasonRegistered  = "PROVIDER_REFUSED_US"  // our client ID or secret is not right
+	reasonAnswer      = "PROVIDER_ANSWER"     // it can't be believed
+	reasonProvider    = "PROVIDER_REFUSED"    // the provider said no
+	reasonDenied      = "ACCESS_DENIED"       // the person or the provider said no
+	reasonDomain      = "EMAIL_DOMAIN"        // not one of the allowed domains
+	reasonUnverified  = "EMAIL_NOT_VERIFIED"  // nobody knows whose address it is
+	reasonGroup       = "GROUP_NOT_ALLOWED"   // in none of the allowed groups
+	reasonOverage     = "TOO_MANY_GROUPS"     // the provider left the groups out
+	reasonRegistered  = "PROVIDER_REFUSED_US" // our client ID or secret is not right
 	messageAnswer     = "What the provider said about you could not be verified, so you are not signed in. Try again; if it happens again, tell an administrator of this Dagster."
 	messageRegistered = "The provider did not accept this Dagster's registration. Tell an administrator of this Dagster."
 )
