@@ -422,7 +422,7 @@ func TestFaults(t *testing.T) {
 		"packed keys":                {at("/keys", gzipped), "unavailable"},
 		"slow keys":                  {at("/keys", hang), "unavailable"},
 		"redirected keys":            {at("/keys", http.RedirectHandler(thief.URL+"/x", http.StatusFound).ServeHTTP), "unavailable"},
-		"huge token":                 {at("/token", huge), "unavailable"},
+		"huge token":                 {at("/token", huge), "PROVIDER_ANSWER"},
 		"endless token": {at("/token", func(w http.ResponseWriter, _ *http.Request) {
 			for range 64 {
 				if _, err := w.Write(bytes.Repeat([]byte(" "), 64<<10)); err != nil {
