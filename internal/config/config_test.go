@@ -21,7 +21,7 @@ func defaults() Config {
 		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", AdminUser: "admin",
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
-		RefreshInterval: 15 * time.Minute, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20,
+		RefreshInterval: 15 * time.Minute, OIDCUnchecked: 8 * time.Hour, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20,
 		AuditLog: true, LogLevel: zerolog.InfoLevel, WebserverCommand: "dagster-webserver", ShutdownGrace: 10 * time.Second,
 	}
 }
@@ -53,7 +53,15 @@ func TestLoadReadsSettings(t *testing.T) {
 		"backend SQL":                     {env: []string{"DAGSTER_AUTH_BACKEND=SQL"}, want: func(*Config) {}},
 		"backend dummy":                   {env: []string{"DAGSTER_AUTH_BACKEND=dummy"}, want: func(c *Config) { c.Backends = []string{"dummy"} }},
 		"backends in order": {
-			env: []string{"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite"}, want: func(c *Config) { c.Backends = []string{"ldap", "oidc", "header", "local"} },
+			env: []string{
+				"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite", "DAGSTER_AUTH_EXTERNAL_URL=https://dagster.example.com",
+				"DAGSTER_AUTH_OIDC_PRESET=google", "DAGSTER_AUTH_OIDC_CLIENT_ID=x",
+			},
+			want: func(c *Config) {
+				c.Backends = []string{"ldap", "oidc", "header", "local"}
+				c.ExternalURL = &url.URL{Scheme: "https", Host: "dagster.example.com"}
+				c.OIDC = []OIDCProvider{{ID: "google", Preset: "google", ClientID: "x"}}
+			},
 		},
 		"roles from elsewhere": {
 			env: []string{"DAGSTER_AUTH_DEFAULT_ROLE=Viewer", "DAGSTER_AUTH_CONTACT=the data platform team", "DAGSTER_AUTH_REFRESH_INTERVAL=60"},
@@ -377,7 +385,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 			t.Errorf("%s: got %+v (there: %v), want default %q", name, s, ok, want)
 		}
 	}
-	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL"}
+	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_OIDC_CLIENT_SECRET"}
 	for name, s := range byName {
 		if s.Env == name && s.Secret != slices.Contains(secrets, name) {
 			t.Errorf("%s: Secret is %v", name, s.Secret)
@@ -388,7 +396,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 func TestMarkdownHasEverySetting(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(strings.TrimSpace(Markdown()), "\n")
-	if got, want := len(lines), len(Settings())+4; got != want {
+	if got, want := len(lines), len(Settings())+5; got != want {
 		t.Fatalf("Markdown: got %d lines, want %d", got, want)
 	}
 	for _, line := range lines {
