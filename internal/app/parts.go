@@ -18,6 +18,7 @@ import (
 
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth/oidc"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/ratelimit"
@@ -158,6 +159,12 @@ func (a *App) announce() {
 	cfg := a.cfg
 	a.log.Info().Str("address", a.address()).Strs("backends", cfg.Backends).
 		Str("database", absolute(cfg.Database)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
+	for _, provider := range cfg.OIDC {
+		if cfg.Has(config.BackendOIDC) {
+			a.log.Info().Str("provider", provider.ID).Str("redirect_uri", oidc.RedirectURI(cfg.ExternalURL.String()+cfg.PathPrefix, provider.ID)).
+				Msg("register this redirect URI at the provider; dagster-authkit check-oidc says what works")
+		}
+	}
 	if cfg.ReportOnly {
 		a.log.Warn().Msg("NOT SAFE: report-only: everybody who is signed in may do everything; what their roles forbid is only written down, as WOULD_DENY in the audit trail")
 	}

@@ -272,3 +272,16 @@ func reason(err error) string {
 	}
 	return sentinel(err)
 }
+
+func gitHubRules(t *testing.T) *auth.RoleRules {
+	t.Helper()
+	roles, err := policy.NewRoles(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := auth.NewRoleRules(auth.RoleRulesOptions{Roles: roles, Rules: []identity.GroupRule{{Group: "acme/data", Role: "editor"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
