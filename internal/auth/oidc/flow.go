@@ -54,7 +54,7 @@ func open(aead cipher.AEAD, text string) (ticket, bool) {
 	if len(text) > longestTicket {
 		return t, false
 	}
-	sealed, err := base64.RawURLEncoding.DecodeString(text)
+	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
 	if err != nil {
 		return t, false
 	}
