@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -55,9 +56,7 @@ func startProvider(t testing.TB, k *kit, more map[string]any) *realProvider {
 			"grant_types": []string{"authorization_code", "refresh_token"}, "response_types": []string{"code"},
 		}},
 	}
-	for name, value := range more {
-		settings[name] = value
-	}
+	maps.Copy(settings, more)
 	argument, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)

@@ -125,9 +125,16 @@ func (f *file) providerValues() []Value {
 			secret = hidden
 		}
 		for _, field := range []struct{ key, text string }{
-			{"preset", p.Preset}, {"issuer", p.Issuer}, {"client_id", p.ClientID}, {"client_secret", secret},
-			{"scopes", strings.Join(p.Scopes, " ")}, {"groups_claim", p.GroupsClaim}, {"allowed_domains", strings.Join(p.AllowedDomains, ", ")},
-			{"allowed_groups", strings.Join(p.AllowedGroups, ", ")}, {"name", p.Name}, {"ca_cert", p.CACert},
+			{"preset", p.Preset},
+			{"issuer", p.Issuer},
+			{"client_id", p.ClientID},
+			{"client_secret", secret},
+			{"scopes", strings.Join(p.Scopes, " ")},
+			{"groups_claim", p.GroupsClaim},
+			{"allowed_domains", strings.Join(p.AllowedDomains, ", ")},
+			{"allowed_groups", strings.Join(p.AllowedGroups, ", ")},
+			{"name", p.Name},
+			{"ca_cert", p.CACert},
 		} {
 			if field.text != "" {
 				values = append(values, Value{Name: providersKey + "." + p.ID + "." + field.key, Text: field.text, From: from})

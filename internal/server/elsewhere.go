@@ -81,7 +81,7 @@ func (s *Server) depart(w http.ResponseWriter, r *http.Request, id string) {
 		return
 	}
 	s.makeRoom(w, r, len(departure.Ticket))
-	cookie := s.ticketCookie(r, ticketPrefix+auth.TicketName(departure.State))
+	cookie := s.ticketCookie(r, ticketPrefix+auth.TicketName(departure.State)) //nolint:gosec // as ticketCookie says
 	cookie.Value, cookie.MaxAge = departure.Ticket, int(departure.Lasts/time.Second)
 	http.SetCookie(w, cookie)
 	w.Header().Set("Cache-Control", "no-store")
@@ -89,14 +89,14 @@ func (s *Server) depart(w http.ResponseWriter, r *http.Request, id string) {
 }
 
 func (s *Server) ticketCookie(r *http.Request, name string) *http.Cookie {
-	return &http.Cookie{
+	return &http.Cookie{ //nolint:gosec // Secure is as the session cookie's
 		Name: name, Path: s.prefix + "/auth/", HttpOnly: true, Secure: s.SecureCookie(r),
 		SameSite: http.SameSiteLaxMode, // the provider's page leads back by a link, which Strict would not send it with
 	}
 }
 
 func (s *Server) dropTicket(w http.ResponseWriter, r *http.Request, name string) {
-	gone := s.ticketCookie(r, name)
+	gone := s.ticketCookie(r, name) //nolint:gosec // as ticketCookie says
 	gone.MaxAge = -1
 	http.SetCookie(w, gone)
 }

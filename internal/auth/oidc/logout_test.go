@@ -57,8 +57,8 @@ func TestLogoutTokens(t *testing.T) {
 		"an event that is true":  {with(map[string]any{"events": map[string]any{event: true}}), false},
 		"no jti":                 {with(map[string]any{"jti": nil}), false},
 		"an access token's type": {func(all map[string]any) string { return s.typed("at+jwt", all) }, false},
-		"an ID token": {func(all map[string]any) string {
-			all = maps.Clone(s.claims)
+		"an ID token": {func(map[string]any) string {
+			all := maps.Clone(s.claims)
 			all["nonce"] = "x"
 			return s.typed("JWT", all)
 		}, false},
