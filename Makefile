@@ -75,10 +75,12 @@ chromium:
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
 
-# Signing in by OpenID Connect is tested on node-oidc-provider. Without npm those tests are skipped by name, which fails where
-# CI is set.
+# Signing in by OpenID Connect is tested on node-oidc-provider. Debian's Node.js is installed when there is none and we may;
+# otherwise those tests are skipped by name, which fails where CI is set.
 .PHONY: oidc-provider
 oidc-provider:
+	@command -v npm >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm >/dev/null; }
 	@! command -v npm >/dev/null || $(MAKE) -s e2e/testdata/oidc-provider/node_modules/.package-lock.json
 
 e2e/testdata/oidc-provider/node_modules/.package-lock.json: e2e/testdata/oidc-provider/package-lock.json
