@@ -236,3 +236,33 @@ func TestSecretOfAnotherSession(t *testing.T) {
 		checkUser(t, all[0], request(false, s.cookie), "Alice")
 	})
 }
+
+// TestVoucher: signing out at the provider needs what the session was begun with, and only the session's own.
+func TestVoucher(t *testing.T) {
+	t.Parallel()
+	r := newRows(alice)
+	m := manager(t, r)
+	by := identity.Voucher{Provider: "corp", ProviderSession: "sid-1", RefreshedAt: time.Now(), Secret: []byte("one")}
+	s, cookie := startBy(t, m, alice, request(false), by)
+	got, err := m.Voucher(request(false, cookie))
+	if err != nil || got.Provider != "corp" || got.ProviderSession != "sid-1" || string(got.Secret) != "one" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	// A secret that was put into another session's row can't be read there.
+	other, otherCookie := startBy(t, m, alice, request(false), by)
+	r.mu.Lock()
+	stolen := r.sessions[string(other.TokenHash)]
+	stolen.Secret = r.sessions[string(s.TokenHash)].Secret
+	r.sessions[string(other.TokenHash)] = stolen
+	r.mu.Unlock()
+	if got, err := m.Voucher(request(false, otherCookie)); err != nil || len(got.Secret) != 0 || got.Provider != "corp" {
+		t.Errorf("with another session's secret: got %+v, %v", got, err)
+	}
+	if got, err := m.Voucher(request(false)); err != nil || got.Provider != "" {
+		t.Errorf("of nobody: got %+v, %v", got, err)
+	}
+	_, local := start(t, m, alice, request(false))
+	if got, err := m.Voucher(request(false, local)); err != nil || got.Provider != "" || len(got.Secret) != 0 {
+		t.Errorf("of a session that no provider began: got %+v, %v", got, err)
+	}
+}
