@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -403,4 +404,40 @@ func BenchmarkOIDCSignIn(b *testing.B) {
 		k.signInAs("vic-1")
 	}
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "sign-ins/s")
+}
+
+// TestOIDCTwoProviders: the same sub at two providers is two people, and what one of them says is worth nothing at the other's
+// address.
+func TestOIDCTwoProviders(t *testing.T) {
+	t.Parallel()
+	k := prepare(t, options{noUsers: true})
+	first, second := startProvider(t, k, nil), startProvider(t, k, nil)
+	file := filepath.Join(k.dir, "authkit.yaml")
+	text := "backend: oidc\nexternal_url: " + k.url + "\ndefault_role: viewer\nproviders:\n"
+	for id, p := range map[string]*realProvider{"sso": first, "second": second} {
+		text += "  - {id: " + id + ", issuer: " + p.url + ", client_id: dagster, client_secret: " + clientSecret + "}\n"
+	}
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k.env = append(k.env, "DAGSTER_AUTH_CONFIG="+file)
+	k.run(options{})
+	t.Cleanup(k.stop)
+	k.eventually(time.Minute, "AuthKit answers", func() bool { return k.answers("/auth/login") })
+	for _, id := range []string{"sso", "second"} {
+		c := k.anonymous()
+		if resp, body := c.visit("GET", c.depart(id, "/", "vic-1"), ""); resp.StatusCode != http.StatusSeeOther || c.me().Username != "vic" {
+			t.Errorf("%s: got %d\n%s", id, resp.StatusCode, body)
+		}
+	}
+	for _, p := range []*realProvider{first, second} {
+		if identity := "oidc:" + p.url + "|vic-1"; !strings.Contains(k.stdout.String(), identity) {
+			t.Errorf("nobody signed in as %s", identity)
+		}
+	}
+	c := k.anonymous()
+	wrong := strings.Replace(c.depart("sso", "/", "vic-1"), "/oidc/sso/", "/oidc/second/", 1)
+	if resp, _ := c.visit("GET", wrong, ""); resp.StatusCode != http.StatusBadRequest || c.me().Username != "" {
+		t.Errorf("one provider's answer at the other's address: got %d as %q", resp.StatusCode, c.me().Username)
+	}
 }

@@ -74,6 +74,15 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	user, err := s.Backend.Authenticate(r.Context(), credentials)
+	if err != nil {
+		s.notAuthenticated(w, r, err, data, account, address)
+		return
+	}
+	s.signIn(w, r, user, account, address, data.Next)
+}
+
+// notAuthenticated answers for the backends, and takes back attempts that say nothing about guessing.
+func (s *Server) notAuthenticated(w http.ResponseWriter, r *http.Request, err error, data LoginData, account, address string) {
 	none, isNone := errors.AsType[*auth.NoRoleError](err)
 	switch {
 	case errors.Is(err, auth.ErrInvalid):
@@ -91,10 +100,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, auth.ErrUnavailable):
 		s.giveBack(r, account, address)
 		s.backendDown(w, r, err)
-	case err != nil:
-		s.storeFault(w, r, err, "checking the password")
 	default:
-		s.signIn(w, r, user, account, address, data.Next)
+		s.storeFault(w, r, err, "checking the password")
 	}
 }
 

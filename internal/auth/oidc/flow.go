@@ -118,6 +118,9 @@ func (p *Providers) Arrive(ctx context.Context, id string, query url.Values, sea
 	if err != nil {
 		return auth.Arrival{}, err
 	}
+	if who.session != "" && p.used.taken(endedThere(id, who.session), time.Now()) {
+		return auth.Arrival{}, fmt.Errorf("%w: the provider has ended the session meanwhile", auth.ErrStale)
+	}
 	user, err := p.admit(one, who)
 	if err != nil {
 		return auth.Arrival{}, err

@@ -87,27 +87,33 @@ func (p *Providers) Heed(ctx context.Context, id, token string) (auth.Notice, er
 		return auth.Notice{}, err
 	}
 	read, err := described.verifier.VerifyLogout(one.ask(ctx), token)
-	if err != nil {
-		return auth.Notice{}, refused(reasonLogout, withoutBody(err))
+	var all claims
+	if err == nil {
+		all, err = readClaims(read.Claims)
 	}
-	all, err := readClaims(read.Claims)
 	if err == nil {
 		err = checkLogout(all, read.IssuedAt, tokenType(token), time.Now())
 	}
 	switch {
 	case err != nil:
-		return auth.Notice{}, refused(reasonLogout, err)
+		return auth.Notice{}, refused(reasonLogout, withoutBody(err))
 	case read.Subject != "" && !isSubject(read.Subject), len(read.SessionID) > longestSession:
 		return auth.Notice{}, refused(reasonLogout, errors.New("its sub or sid is none"))
 	case !p.used.take("logout "+id+" "+read.TokenID, time.Now(), read.IssuedAt.Add(logoutLasts+leeway)):
 		return auth.Notice{}, refused(reasonLogout, errors.New("it was used before: jti"))
 	}
 	notice := auth.Notice{Provider: id, Session: all.text("sid")}
+	if notice.Session != "" {
+		p.used.take(endedThere(id, notice.Session), time.Now(), time.Now().Add(signInLasts))
+	}
 	if read.Subject != "" {
 		notice.Subject = one.subject(read.Subject)
 	}
 	return notice, nil
 }
+
+// endedThere names a session that a provider said is over, so that a sign-in that is under way meanwhile does not begin one of it.
+func endedThere(id, session string) string { return "ended " + id + " " + session }
 
 // checkLogout looks at what go-oidc leaves to its caller.
 func checkLogout(all claims, issued time.Time, kind string, now time.Time) error {

@@ -129,3 +129,27 @@ func TestLeave(t *testing.T) {
 		t.Errorf("of a provider that is not there: got %q", got)
 	}
 }
+
+// TestSignedOutMeanwhile: a session that the provider ended while somebody was on their way back does not begin here.
+func TestSignedOutMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newStandIn(t)
+	p := providers(t, s.options())
+	if _, err := signIn(t, p, s); err != nil {
+		t.Fatalf("the control: %v", err)
+	}
+	token := s.typed("logout+jwt", map[string]any{
+		"iss": s.URL, "aud": "dagster", "iat": inSeconds(0), "exp": inSeconds(120), "jti": "1", "sid": "there-1",
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	})
+	if _, err := p.Heed(t.Context(), "sso", token); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := signIn(t, p, s); reason(err) != "stale" {
+		t.Errorf("the session that is over: got %v", err)
+	}
+	s.change(func(s *standIn) { s.claims["sid"] = "there-2" })
+	if _, err := signIn(t, p, s); err != nil {
+		t.Errorf("the next session: %v", err)
+	}
+}

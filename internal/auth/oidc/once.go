@@ -32,6 +32,14 @@ func (o *once) take(thing string, now, until time.Time) bool {
 	return true
 }
 
+// taken reports whether the thing was used.
+func (o *once) taken(thing string, now time.Time) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	end, known := o.used[sha256.Sum256([]byte(thing))]
+	return known && now.Before(end)
+}
+
 // forget drops what is past, and when nothing is, any one: a provider takes no code twice either.
 func (o *once) forget(now time.Time) {
 	for key, end := range o.used {
