@@ -178,13 +178,35 @@ func oidcNext(t *testing.T, k *kit, _ *realProvider) {
 	}
 }
 
-func oidcWhoMayEnter(t *testing.T, k *kit, _ *realProvider) {
+func oidcWhoMayEnter(t *testing.T, k *kit, p *realProvider) {
 	for sub, want := range map[string]string{"nora-1": "strangers", "eve-1": "not verified", "mallory": "none of the domains"} {
 		c := k.anonymous()
 		resp, body := c.visit("GET", c.depart("sso", "/", sub), "")
 		if resp.StatusCode != http.StatusForbidden || !strings.Contains(body, want) || c.session() != "" {
 			t.Errorf("%s: got %d and the cookie %q, want 403 and %q\n%s", sub, resp.StatusCode, c.session(), want, body)
 		}
+	}
+	for _, reason := range []string{"NO_ROLE", "EMAIL_NOT_VERIFIED", "EMAIL_DOMAIN"} {
+		if !strings.Contains(k.stdout.String(), reason) {
+			t.Errorf("the audit trail does not have %s", reason)
+		}
+	}
+	// What needs no account anywhere does not fill the trail.
+	written := strings.Count(k.stdout.String(), "ACCESS_DENIED")
+	for range 5 {
+		c := k.anonymous()
+		resp, _ := c.page("/auth/oidc/sso/login")
+		leaves, err := url.Parse(resp.Header.Get("Location"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := url.Values{"state": {leaves.Query().Get("state")}, "iss": {p.url}, "error": {"access_denied"}}
+		if resp, _ := c.page("/auth/oidc/sso/callback?" + back.Encode()); resp.StatusCode != http.StatusForbidden {
+			t.Errorf("access_denied: got %d, want 403", resp.StatusCode)
+		}
+	}
+	if now := strings.Count(k.stdout.String(), "ACCESS_DENIED"); now > written+1 {
+		t.Errorf("five refusals that anybody can bring about made %d events, want one at most", now-written)
 	}
 }
 

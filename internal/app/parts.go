@@ -57,7 +57,7 @@ func bootstrap(ctx context.Context, users *accounts.Service, rows *store.Store, 
 	if err != nil {
 		return fmt.Errorf("looking for users: %w", err)
 	}
-	if !has {
+	if !has && len(cfg.Backends) == 1 {
 		log.Warn().Msgf("nobody can sign in yet: make the first admin with: dagster-authkit add-user NAME --admin --db %s", cfg.Database)
 	}
 	return nil

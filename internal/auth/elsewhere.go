@@ -53,6 +53,8 @@ type Notice struct {
 type RefusedError struct {
 	// Reason is a word for the trail, "EMAIL_DOMAIN", and Message a sentence or two for the person. It has no text of others.
 	Reason, Message string
+	// Username is who it is, when the provider said so; empty: nobody knows, and anybody may have brought it about.
+	Username string
 	// Err is for the log; it may be nil.
 	Err error
 }

@@ -154,11 +154,15 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, id string) {
 func (s *Server) refusedElsewhere(w http.ResponseWriter, r *http.Request, id string, refusal *auth.RefusedError) {
 	s.metrics.signIn("refused")
 	logFrom(r.Context()).Warn().Err(refusal).Str("provider", id).Msg("a sign-in at a provider was refused")
-	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{})
-	event.Reason = refusal.Reason
-	if err := s.Trail.Record(r.Context(), event); err != nil {
-		s.storeFault(w, r, err, "storing the audit event")
-		return
+	// What anybody can bring about without signing in anywhere is written down once a minute and address: a flood must not fill
+	// the disk. The metrics count each.
+	if refusal.Username != "" || s.limited.Allow(addressKey(clientFrom(r.Context())), time.Now()) <= 0 {
+		event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: shortName(refusal.Username)})
+		event.Reason = refusal.Reason
+		if err := s.Trail.Record(r.Context(), event); err != nil {
+			s.storeFault(w, r, err, "storing the audit event")
+			return
+		}
 	}
 	s.pages.NotSignedIn(w, http.StatusForbidden, NotSignedInData{Message: refusal.Message, RequestID: clientFrom(r.Context()).RequestID})
 }

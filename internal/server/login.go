@@ -198,7 +198,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.Use
 	switch {
 	case errors.Is(err, identity.ErrNotFound) && by.Provider != "":
 		s.refusedElsewhere(w, r, by.Provider, &auth.RefusedError{
-			Reason: "DISABLED", Message: "Your account in this Dagster is disabled. Ask an administrator of this Dagster.",
+			Reason: "DISABLED", Username: user.Name, Message: "Your account in this Dagster is disabled. Ask an administrator of this Dagster.",
 		})
 		return
 	case errors.Is(err, identity.ErrNotFound):

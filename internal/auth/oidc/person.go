@@ -58,12 +58,12 @@ func (p *provider) allows(who person) error {
 	switch {
 	case len(p.AllowedDomains) == 0:
 	case !who.verified:
-		return &auth.RefusedError{Reason: reasonUnverified, Message: "Your email address is not verified at the provider, and this Dagster lets in people of certain domains only. Verify the address there, then sign in again."}
+		return &auth.RefusedError{Reason: reasonUnverified, Username: who.username(), Message: "Your email address is not verified at the provider, and this Dagster lets in people of certain domains only. Verify the address there, then sign in again."}
 	case !ok || !slices.ContainsFunc(p.AllowedDomains, domainAllowed):
-		return &auth.RefusedError{Reason: reasonDomain, Message: "Your email address is of none of the domains that this Dagster lets in. Perhaps you have another account at the provider."}
+		return &auth.RefusedError{Reason: reasonDomain, Username: who.username(), Message: "Your email address is of none of the domains that this Dagster lets in. Perhaps you have another account at the provider."}
 	}
 	if len(p.AllowedGroups) > 0 && !slices.ContainsFunc(who.groups, func(group string) bool { return slices.Contains(p.AllowedGroups, group) }) {
-		return &auth.RefusedError{Reason: reasonGroup, Message: "You are in none of the groups that this Dagster lets in. Ask an administrator of this Dagster for one."}
+		return &auth.RefusedError{Reason: reasonGroup, Username: who.username(), Message: "You are in none of the groups that this Dagster lets in. Ask an administrator of this Dagster for one."}
 	}
 	return nil
 }
@@ -104,7 +104,7 @@ func (i *issuer) person(ctx context.Context, token *oauth2.Token, expect expecta
 func (i *issuer) complete(ctx context.Context, m *metadata, all claims, subject, bearer string) error {
 	_, hasGroups := i.groups.find(all)
 	if len(i.groups) > 0 && !hasGroups && overage(all, i.groups[0]) {
-		return tooManyGroups()
+		return tooManyGroups(all.text("preferred_username"))
 	}
 	needed := all["email"] == nil || all["preferred_username"] == nil && all["name"] == nil || len(i.groups) > 0 && !hasGroups
 	if !needed || m.userinfo == "" {
@@ -143,9 +143,9 @@ func overage(all claims, claim string) bool {
 	return elsewhere || all.truth("hasgroups")
 }
 
-func tooManyGroups() error {
+func tooManyGroups(username string) error {
 	return &auth.RefusedError{
-		Reason: reasonOverage,
+		Reason: reasonOverage, Username: username,
 		Message: "You are in more groups than Microsoft Entra ID puts into a token, so that it left them out. An administrator has to change " +
 			"the app registration there: under Token configuration, emit only the groups assigned to the application, or use app " +
 			"roles and set the groups claim here to roles.",
