@@ -48,7 +48,7 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 	@./examples/demo.sh
 
 .PHONY: test
-test: build venv venv-python-authkit chromium oidc-provider ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
+test: build venv venv-python-authkit chromium nginx oidc-provider ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
 	go test -race ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
 	go test -timeout 45m ./e2e/...
@@ -86,6 +86,12 @@ oidc-provider:
 e2e/testdata/oidc-provider/node_modules/.package-lock.json: e2e/testdata/oidc-provider/package-lock.json
 	npm ci --prefix e2e/testdata/oidc-provider --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error >/dev/null
 	touch $@
+
+# So do the tests of a proxy in front need nginx.
+.PHONY: nginx
+nginx:
+	@{ command -v nginx || [ -x /usr/sbin/nginx ]; } >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; }
 
 .PHONY: fuzz
 fuzz: ## run every fuzz target for FUZZTIME (1m)

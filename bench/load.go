@@ -52,11 +52,13 @@ type job struct {
 	series *series
 }
 
-// loadAll runs every case on every front, in turn, in rounds; each round begins with another front. What does not work is
-// noted and left out; when ctx is done, what was measured until then is returned.
-func (b *bench) loadAll(ctx context.Context, cases []loadCase, fronts []*front, d time.Duration) []series {
+// loadAll runs every case on every front, in turn, in rounds; each round begins with another front, and has its part of the
+// time that is left. What does not work is noted and left out; when ctx is done, what was measured until then is returned.
+func (b *bench) loadAll(ctx context.Context, cases []loadCase, fronts []*front, until time.Time) []series {
 	results := make([]series, len(cases)*len(fronts))
 	for round := range b.options.rounds {
+		d := b.perLoad(cases, len(fronts), b.options.rounds-round, until)
+		b.say("round %d of %d, %s for each load", round+1, b.options.rounds, d)
 		for i, c := range cases {
 			for turn := range fronts {
 				at := (round + turn) % len(fronts)

@@ -142,11 +142,13 @@ func measureAll(ctx context.Context, o options) error {
 	if b.stage, err = newStage(root, dir, o); err != nil {
 		return err
 	}
-	if err := b.phases(ctx); err != nil {
-		return err
+	failed := b.phases(ctx)
+	if failed != nil {
+		b.note("the run ended early: %v", failed)
 	}
 	b.report.finish()
-	return b.report.write(o.out, o.docs)
+	// What was measured is worth having, but what is incomplete does not go into the documentation.
+	return errors.Join(failed, b.report.write(o.out, o.docs && failed == nil))
 }
 
 // repositoryRoot is where go.mod is, from here upwards.

@@ -15,7 +15,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-func (c *client) me() (me struct{ Username, Email, Role, Backend string }) {
+// account is who AuthKit takes the client for; nobody is nameless.
+func (c *client) account() (me struct{ Username, Email, Role, Backend string }) {
 	c.t.Helper()
 	resp, body := c.do("GET", "/auth/me", "")
 	if resp.StatusCode == http.StatusOK {
@@ -78,14 +79,14 @@ func oidcSignIn(t *testing.T, k *kit, p *realProvider) {
 	if got := resp.Header.Get("Location"); resp.StatusCode != http.StatusSeeOther || got != "/assets" {
 		t.Fatalf("got %d to %q, want 303 to /assets", resp.StatusCode, got)
 	}
-	if me := c.me(); me.Username != "ada" || me.Role != "admin" || me.Email != "ada@example.com" || me.Backend != "oidc" {
+	if me := c.account(); me.Username != "ada" || me.Role != "admin" || me.Email != "ada@example.com" || me.Backend != "oidc" {
 		t.Errorf("who am I: got %+v", me)
 	}
 	if got := c.addPartition("oidc"); got.typename("addDynamicPartition") != "AddDynamicPartitionSuccess" {
 		t.Errorf("an admin's mutation: got %s", got.Body)
 	}
-	if vic := k.signInAs("vic-1"); vic.me().Role != "viewer" || vic.addPartition("no").typename("addDynamicPartition") != "UnauthorizedError" {
-		t.Errorf("a viewer is %+v, and may do too much", vic.me())
+	if vic := k.signInAs("vic-1"); vic.account().Role != "viewer" || vic.addPartition("no").typename("addDynamicPartition") != "UnauthorizedError" {
+		t.Errorf("a viewer is %+v, and may do too much", vic.account())
 	}
 	if !strings.Contains(k.stdout.String(), `"identity": "oidc:`+p.url+`|ada-1"`) && !strings.Contains(k.stdout.String(), `"identity":"oidc:`+p.url+`|ada-1"`) {
 		t.Error("the audit trail does not name ada by issuer and subject")
@@ -101,8 +102,8 @@ func oidcStolenState(t *testing.T, k *kit, _ *realProvider) {
 	}
 	// With a sign-in of their own going on, too.
 	victim.depart("sso", "/", "ada-1")
-	if resp, _ := victim.visit("GET", callback, ""); resp.StatusCode != http.StatusBadRequest || victim.me().Username != "" {
-		t.Errorf("in another browser that is signing in: got %d as %q", resp.StatusCode, victim.me().Username)
+	if resp, _ := victim.visit("GET", callback, ""); resp.StatusCode != http.StatusBadRequest || victim.account().Username != "" {
+		t.Errorf("in another browser that is signing in: got %d as %q", resp.StatusCode, victim.account().Username)
 	}
 	if resp, _ := attacker.visit("GET", callback, ""); resp.StatusCode != http.StatusSeeOther {
 		t.Errorf("the control, in the same browser: got %d", resp.StatusCode)
@@ -117,21 +118,21 @@ func oidcReplays(t *testing.T, k *kit, _ *realProvider) {
 	if resp, _ := c.visit("GET", callback, ""); resp.StatusCode != http.StatusSeeOther {
 		t.Fatalf("the control: got %d", resp.StatusCode)
 	}
-	if resp, _ := c.visit("GET", callback, ""); resp.StatusCode != http.StatusBadRequest || c.me().Username != "vic" {
-		t.Errorf("the callback again: got %d as %q, want 400, and vic still signed in", resp.StatusCode, c.me().Username)
+	if resp, _ := c.visit("GET", callback, ""); resp.StatusCode != http.StatusBadRequest || c.account().Username != "vic" {
+		t.Errorf("the callback again: got %d as %q, want 400, and vic still signed in", resp.StatusCode, c.account().Username)
 	}
 	again := k.anonymous()
 	again.http.Jar.SetCookies(u, saved)
-	if resp, _ := again.visit("GET", callback, ""); resp.StatusCode != http.StatusBadRequest || again.me().Username != "" {
-		t.Errorf("the callback with its ticket again: got %d as %q", resp.StatusCode, again.me().Username)
+	if resp, _ := again.visit("GET", callback, ""); resp.StatusCode != http.StatusBadRequest || again.account().Username != "" {
+		t.Errorf("the callback with its ticket again: got %d as %q", resp.StatusCode, again.account().Username)
 	}
 	// A used code in a new sign-in.
 	fresh, _ := url.Parse(again.depart("sso", "/", "vic-1"))
 	query := fresh.Query()
 	query.Set("code", u.Query().Get("code"))
 	fresh.RawQuery = query.Encode()
-	if resp, _ := again.visit("GET", fresh.String(), ""); resp.StatusCode != http.StatusBadRequest || again.me().Username != "" {
-		t.Errorf("a used code: got %d as %q", resp.StatusCode, again.me().Username)
+	if resp, _ := again.visit("GET", fresh.String(), ""); resp.StatusCode != http.StatusBadRequest || again.account().Username != "" {
+		t.Errorf("a used code: got %d as %q", resp.StatusCode, again.account().Username)
 	}
 	// The provider's error is a page of ours, without a word of what stands in the address.
 	other := k.anonymous()
@@ -161,8 +162,8 @@ func oidcFixation(t *testing.T, k *kit, _ *realProvider) {
 	if resp, _ := victim.visit("GET", victim.depart("sso", "/", "ada-1"), ""); resp.StatusCode != http.StatusSeeOther {
 		t.Fatalf("got %d", resp.StatusCode)
 	}
-	if victim.session() == planted || victim.me().Username != "ada" || attacker.me().Username != "" {
-		t.Errorf("after signing in the victim is %q and the attacker %q", victim.me().Username, attacker.me().Username)
+	if victim.session() == planted || victim.account().Username != "ada" || attacker.account().Username != "" {
+		t.Errorf("after signing in the victim is %q and the attacker %q", victim.account().Username, attacker.account().Username)
 	}
 }
 
@@ -215,8 +216,8 @@ func oidcParallelTabs(t *testing.T, k *kit, _ *realProvider) {
 	c := k.anonymous()
 	first, second := c.depart("sso", "/runs", "vic-1"), c.depart("sso", "/assets", "vic-1")
 	for callback, want := range map[string]string{second: "/assets", first: "/runs"} {
-		if resp, _ := c.visit("GET", callback, ""); resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != want || c.me().Username != "vic" {
-			t.Errorf("got %d to %q as %q, want %q as vic", resp.StatusCode, resp.Header.Get("Location"), c.me().Username, want)
+		if resp, _ := c.visit("GET", callback, ""); resp.StatusCode != http.StatusSeeOther || resp.Header.Get("Location") != want || c.account().Username != "vic" {
+			t.Errorf("got %d to %q as %q, want %q as vic", resp.StatusCode, resp.Header.Get("Location"), c.account().Username, want)
 		}
 	}
 	// Many that were begun and left don't fill the browser's headers, and the last one still works.
@@ -248,7 +249,7 @@ func oidcParallelTabs(t *testing.T, k *kit, _ *realProvider) {
 		})
 	}
 	both.Wait()
-	if c.me().Username != "vic" {
+	if c.account().Username != "vic" {
 		t.Error("two sign-ins at the same time signed the browser out")
 	}
 }
@@ -274,10 +275,10 @@ func oidcBackChannel(t *testing.T, k *kit, p *realProvider) {
 	case <-time.After(5 * time.Second): // it takes less than one, unless the machine has other things to do
 		t.Error("the socket is still open after 5 s")
 	}
-	if c.me().Username != "" {
+	if c.account().Username != "" {
 		t.Error("the session is still there")
 	}
-	if elsewhere.me().Username != "vic" {
+	if elsewhere.account().Username != "vic" {
 		t.Error("the same person's session of another browser, which is another one at the provider, ended too")
 	}
 	if !strings.Contains(k.stdout.String(), "SIGNED_OUT_AT_PROVIDER") {
@@ -318,7 +319,7 @@ func oidcRefusedNotices(t *testing.T, k *kit, _ *realProvider) {
 			t.Errorf("%s: got %d, want %d", path, resp.StatusCode, want)
 		}
 	}
-	if c.me().Username != "vic" {
+	if c.account().Username != "vic" {
 		t.Error("a notice of nobody's ended a session")
 	}
 }
@@ -342,14 +343,14 @@ func oidcSignOut(t *testing.T, k *kit, p *realProvider) {
 func oidcGone(t *testing.T, k *kit, p *realProvider) {
 	p.person("temp-1", map[string]any{"preferred_username": "temp", "email": "temp@example.com", "email_verified": true, "groups": []string{"data-admins"}})
 	stays, c := k.signInAs("ada-1"), k.signInAs("temp-1")
-	if c.me().Role != "admin" {
-		t.Fatalf("got %+v", c.me())
+	if c.account().Role != "admin" {
+		t.Fatalf("got %+v", c.account())
 	}
 	p.person("temp-1", map[string]any{"preferred_username": "temp", "email": "temp@example.com", "email_verified": true, "groups": []string{"analysts"}})
-	k.eventually(time.Minute, "the new groups count", func() bool { return c.me().Role == "viewer" })
+	k.eventually(time.Minute, "the new groups count", func() bool { return c.account().Role == "viewer" })
 	p.person("temp-1", nil)
-	k.eventually(time.Minute, "the session is over", func() bool { return c.me().Username == "" })
-	if stays.me().Username != "ada" {
+	k.eventually(time.Minute, "the session is over", func() bool { return c.account().Username == "" })
+	if stays.account().Username != "ada" {
 		t.Error("somebody else was signed out")
 	}
 }
@@ -358,11 +359,11 @@ func oidcDisabled(t *testing.T, k *kit, p *realProvider) {
 	p.person("dora-1", map[string]any{"preferred_username": "dora", "email": "dora@example.com", "email_verified": true, "groups": []string{"analysts"}})
 	c := k.signInAs("dora-1")
 	k.cli("", "disable-user", "dora")
-	if c.me().Username != "" {
+	if c.account().Username != "" {
 		t.Error("a disabled user is still signed in")
 	}
 	resp, body := c.visit("GET", c.depart("sso", "/", "dora-1"), "")
-	if resp.StatusCode != http.StatusForbidden || !strings.Contains(body, "disabled") || c.me().Username != "" {
+	if resp.StatusCode != http.StatusForbidden || !strings.Contains(body, "disabled") || c.account().Username != "" {
 		t.Errorf("a disabled user signs in: got %d\n%s", resp.StatusCode, body)
 	}
 }
@@ -370,12 +371,12 @@ func oidcDisabled(t *testing.T, k *kit, p *realProvider) {
 // oidcLocal: the local users beside it are other people, whatever they are called.
 func oidcLocal(t *testing.T, k *kit, _ *realProvider) {
 	local, elsewhere := k.signIn("ada"), k.signInAs("ada-1")
-	if local.me().Backend != "local" || elsewhere.me().Backend != "oidc" {
-		t.Errorf("got %+v and %+v", local.me(), elsewhere.me())
+	if local.account().Backend != "local" || elsewhere.account().Backend != "oidc" {
+		t.Errorf("got %+v and %+v", local.account(), elsewhere.account())
 	}
 	k.cli("", "change-role", "vic", "editor") // the local one, as the provider's has no role of ours to change
-	if vic := k.signInAs("vic-1"); vic.me().Role != "viewer" {
-		t.Errorf("a local account's role went to the provider's %+v", vic.me())
+	if vic := k.signInAs("vic-1"); vic.account().Role != "viewer" {
+		t.Errorf("a local account's role went to the provider's %+v", vic.account())
 	}
 	k.cli("", "change-role", "vic", "viewer")
 }
@@ -389,7 +390,7 @@ func TestOIDCDown(t *testing.T) {
 	k.run(options{})
 	t.Cleanup(k.stop)
 	k.waitReady()
-	if me := k.signIn("ada").me(); me.Username != "ada" {
+	if me := k.signIn("ada").account(); me.Username != "ada" {
 		t.Errorf("a local user: got %+v", me)
 	}
 	resp, body := k.anonymous().page("/auth/oidc/sso/login")
@@ -448,7 +449,7 @@ func TestOIDCTwoProviders(t *testing.T) {
 	k.eventually(time.Minute, "AuthKit answers", func() bool { return k.answers("/auth/login") })
 	for _, id := range []string{"sso", "second"} {
 		c := k.anonymous()
-		if resp, body := c.visit("GET", c.depart(id, "/", "vic-1"), ""); resp.StatusCode != http.StatusSeeOther || c.me().Username != "vic" {
+		if resp, body := c.visit("GET", c.depart(id, "/", "vic-1"), ""); resp.StatusCode != http.StatusSeeOther || c.account().Username != "vic" {
 			t.Errorf("%s: got %d\n%s", id, resp.StatusCode, body)
 		}
 	}
@@ -459,7 +460,7 @@ func TestOIDCTwoProviders(t *testing.T) {
 	}
 	c := k.anonymous()
 	wrong := strings.Replace(c.depart("sso", "/", "vic-1"), "/oidc/sso/", "/oidc/second/", 1)
-	if resp, _ := c.visit("GET", wrong, ""); resp.StatusCode != http.StatusBadRequest || c.me().Username != "" {
-		t.Errorf("one provider's answer at the other's address: got %d as %q", resp.StatusCode, c.me().Username)
+	if resp, _ := c.visit("GET", wrong, ""); resp.StatusCode != http.StatusBadRequest || c.account().Username != "" {
+		t.Errorf("one provider's answer at the other's address: got %d as %q", resp.StatusCode, c.account().Username)
 	}
 }

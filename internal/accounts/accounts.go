@@ -1,4 +1,4 @@
-// Package accounts holds the rules for users, their grants and their sessions. It is the one door to them for the command line, the
+// Package accounts holds the rules for users, their grants, sessions and tokens. It is the one door to them for the command line, the
 // pages and the start: whoever asks gets the same checks, the same audit events and the same errors, each of them one
 // line that says what to do.
 //
@@ -10,7 +10,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"dagster-authkit/internal/audit"
@@ -79,6 +78,7 @@ type Passwords interface {
 type Options struct {
 	Users     Users
 	Sessions  Sessions
+	Tokens    Tokens
 	Attempts  Attempts
 	Passwords Passwords
 	// Roles are those that may be given; nil stands for the built-in ones.
@@ -92,6 +92,7 @@ type Options struct {
 type Service struct {
 	users     Users
 	sessions  Sessions
+	tokens    Tokens
 	attempts  Attempts
 	passwords Passwords
 	roles     *policy.Roles
@@ -100,8 +101,8 @@ type Service struct {
 
 // New makes a Service.
 func New(o Options) (*Service, error) {
-	if o.Users == nil || o.Sessions == nil || o.Attempts == nil || o.Passwords == nil {
-		return nil, errors.New("accounts: users, sessions, attempts and passwords are needed")
+	if o.Users == nil || o.Sessions == nil || o.Tokens == nil || o.Attempts == nil || o.Passwords == nil {
+		return nil, errors.New("accounts: users, sessions, tokens, attempts and passwords are needed")
 	}
 	if o.Roles == nil {
 		var err error
@@ -113,7 +114,7 @@ func New(o Options) (*Service, error) {
 		o.Published = func(audit.Event) {}
 	}
 	return &Service{
-		users: o.Users, sessions: o.Sessions, attempts: o.Attempts, passwords: o.Passwords, roles: o.Roles,
+		users: o.Users, sessions: o.Sessions, tokens: o.Tokens, attempts: o.Attempts, passwords: o.Passwords, roles: o.Roles,
 		published: o.Published,
 	}, nil
 }
@@ -143,48 +144,6 @@ func explain(err error, name string) error {
 
 // List gives all users, those of other backends too, by backend and name.
 func (s *Service) List(ctx context.Context) ([]identity.User, error) { return s.users.Users(ctx) }
-
-// Get finds one user by name: the local one, or else the one of another backend that was seen here.
-func (s *Service) Get(ctx context.Context, name string) (identity.User, error) {
-	user, err := s.users.UserByName(ctx, backend, name)
-	if err == nil {
-		return user, nil
-	}
-	if !errors.Is(err, identity.ErrNotFound) {
-		return identity.User{}, err
-	}
-	others, err := s.named(ctx, name)
-	if err != nil {
-		return identity.User{}, err
-	}
-	if len(others) > 1 {
-		return identity.User{}, fmt.Errorf("%d users of other backends are called %q: change them there", len(others), name)
-	}
-	return others[0], nil
-}
-
-// local is Get for what only local users have; what names it in the error.
-func (s *Service) local(ctx context.Context, name, what string) (identity.User, error) {
-	user, err := s.Get(ctx, name)
-	if err == nil && user.Backend != backend {
-		return identity.User{}, fmt.Errorf("%q is a user of the backend %s, which has the %s: change it there", user.Name, user.Backend, what)
-	}
-	return user, err
-}
-
-// named finds the users of that name in all backends; there is at least one when the error is nil.
-func (s *Service) named(ctx context.Context, name string) ([]identity.User, error) {
-	all, err := s.users.Users(ctx)
-	if err != nil {
-		return nil, err
-	}
-	key := identity.NameKey(name)
-	found := slices.DeleteFunc(all, func(u identity.User) bool { return identity.NameKey(u.Name) != key })
-	if len(found) == 0 {
-		return nil, explain(identity.ErrNotFound, name)
-	}
-	return found, nil
-}
 
 // event is what happened to that user, by whom.
 func event(kind string, user identity.User, by string) audit.Event {

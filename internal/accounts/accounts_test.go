@@ -55,7 +55,7 @@ func newDoorWith(t *testing.T, roles *policy.Roles) *door {
 	})
 	d := &door{store: s, passwords: &plain{}}
 	d.Service, err = accounts.New(accounts.Options{
-		Users: s, Sessions: s, Attempts: s, Passwords: d.passwords, Roles: roles,
+		Users: s, Sessions: s, Tokens: s, Attempts: s, Passwords: d.passwords, Roles: roles,
 		Published: func(e audit.Event) { d.published = append(d.published, e) },
 	})
 	if err != nil {
@@ -369,16 +369,19 @@ func TestSessions(t *testing.T) {
 	d.signIn(t, alice, "alice over", -time.Second)
 	d.signIn(t, bob, "bob", time.Hour)
 	d.signIn(t, foreign, "ldap bob", time.Hour)
-	for name, want := range map[string]int{"": 3, "alice": 1, "BOB": 2} {
+	for name, want := range map[string]int{"": 3, "alice": 1, "local:BOB": 1, "ldap:uid=1": 1} {
 		if got, err := d.Sessions(t.Context(), name); len(got) != want || err != nil {
 			t.Errorf("sessions of %q: got %d, %v, want %d", name, len(got), err, want)
 		}
 	}
-	if n, err := d.RevokeSessions(t.Context(), by, "bob"); n != 2 || err != nil {
-		t.Errorf("revoked %d of bob, %v, want those of both backends", n, err)
+	if n, err := d.RevokeSessions(t.Context(), by, "bob"); n != 0 || err == nil {
+		t.Errorf("revoked %d of bob, %v, want none: two have the name", n, err)
 	}
-	if n, err := d.RevokeAll(t.Context(), by); n != 2 || err != nil {
-		t.Errorf("revoked %d, %v, want the other 2", n, err)
+	if n, err := d.RevokeSessions(t.Context(), by, "ldap:uid=1"); n != 1 || err != nil {
+		t.Errorf("revoked %d of ldap:uid=1, %v, want that one", n, err)
+	}
+	if n, err := d.RevokeAll(t.Context(), by); n != 3 || err != nil {
+		t.Errorf("revoked %d, %v, want the other 3", n, err)
 	}
 	if got, err := d.Sessions(t.Context(), ""); len(got) != 0 || err != nil {
 		t.Errorf("left: %v, %v", got, err)
@@ -398,8 +401,12 @@ func TestUsersOfOtherBackends(t *testing.T) {
 	wantOneLine(t, "role", d.ChangeRole(t.Context(), by, "carol", identity.Admin, true), nil, "ldap", "role")
 	check(t, "disable", d.Disable(t.Context(), by, "carol", false))
 	d.add(t, "carol", identity.Viewer)
-	if got, err := d.Get(t.Context(), "carol"); got.Backend != "local" || err != nil {
-		t.Errorf("got %v, %v, want the local one first", got, err)
+	_, err = d.Get(t.Context(), "carol")
+	wantOneLine(t, "two of a name", err, nil, "2 users", "ldap:uid=carol or local:carol")
+	for id, want := range map[string]string{"local:Carol": "local", "ldap:uid=carol": "ldap"} {
+		if got, err := d.Get(t.Context(), id); got.Backend != want || err != nil {
+			t.Errorf("%s: got %v, %v", id, got, err)
+		}
 	}
 	if list, err := d.List(t.Context()); len(list) != 2 || err != nil {
 		t.Errorf("list: got %d, %v, want both", len(list), err)
@@ -408,7 +415,19 @@ func TestUsersOfOtherBackends(t *testing.T) {
 		_, err := d.store.UpsertUser(t.Context(), identity.User{Backend: "oidc", Subject: subject, Name: "dora", Role: identity.Viewer})
 		check(t, "sign-in", err)
 	}
-	wantOneLine(t, "two of a name", d.Disable(t.Context(), by, "dora", false), nil, "2 users")
+	wantOneLine(t, "two of a name", d.Disable(t.Context(), by, "dora", false), nil, "2 users", "oidc:1 or oidc:2")
+	check(t, "one of them", d.Disable(t.Context(), by, "oidc:2", false))
+	if user, err := d.Get(t.Context(), "oidc:1"); user.Disabled || err != nil {
+		t.Errorf("the other: %v, %v", user, err)
+	}
+	// A name that looks like an ID is no way to be taken for somebody.
+	_, err = d.store.UpsertUser(t.Context(), identity.User{Backend: "oidc", Subject: "3", Name: "local:erin", Role: identity.Viewer})
+	check(t, "sign-in", err)
+	_, err = d.Get(t.Context(), "local:erin")
+	wantOneLine(t, "a name that looks like an ID", err, identity.ErrNotFound, "local:erin")
+	if user, err := d.Get(t.Context(), "oidc:3"); user.Name != "local:erin" || err != nil {
+		t.Errorf("by its ID: %v, %v", user, err)
+	}
 }
 
 func TestBootstrap(t *testing.T) {

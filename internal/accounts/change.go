@@ -35,7 +35,7 @@ func (s *Service) ChangeRole(ctx context.Context, by, name string, role identity
 	if err != nil {
 		return err
 	}
-	user, err := s.local(ctx, name, "role")
+	user, err := s.ours(ctx, name, "role")
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (s *Service) ChangeRole(ctx context.Context, by, name string, role identity
 	ev.Roles = []string{string(role)}
 	ev.Targets = map[string][]string{"old_roles": {string(user.Role)}}
 	return s.change(ev, func(ev audit.Event) error {
-		return s.users.SetRole(ctx, user.RowID, role, !force, ev)
+		return s.users.SetRole(ctx, user.RowID, role, keepAdmin(user, force), ev)
 	})
 }
 
@@ -70,18 +70,18 @@ func (s *Service) setDisabled(ctx context.Context, by, name string, disabled, fo
 		kind = audit.EventUserDisabled
 	}
 	return s.change(event(kind, user, by), func(ev audit.Event) error {
-		return s.users.SetDisabled(ctx, user.RowID, disabled, !force, ev)
+		return s.users.SetDisabled(ctx, user.RowID, disabled, keepAdmin(user, force), ev)
 	})
 }
 
-// Delete deletes the user with sessions and grants; the last admin with force only. The audit trail keeps the name.
+// Delete deletes the user with sessions, tokens and grants; the last admin with force only. The audit trail keeps the name.
 func (s *Service) Delete(ctx context.Context, by, name string, force bool) error {
 	user, err := s.Get(ctx, name)
 	if err != nil {
 		return err
 	}
 	return s.change(event(audit.EventUserDeleted, user, by), func(ev audit.Event) error {
-		return s.users.DeleteUser(ctx, user.RowID, !force, ev)
+		return s.users.DeleteUser(ctx, user.RowID, keepAdmin(user, force), ev)
 	})
 }
 
@@ -95,8 +95,15 @@ func (s *Service) change(ev audit.Event, f func(audit.Event) error) error {
 }
 
 // Unlock forgets the failed sign-ins of that name, from wherever, and says how many there were. There need be no such
-// user: other backends' users are known only once they have signed in.
+// user: other backends' users are known only once they have signed in. Of an ID it is the user's name that counts.
 func (s *Service) Unlock(ctx context.Context, name string) (int, error) {
+	if _, _, isID := cutID(name); isID {
+		user, err := s.Get(ctx, name)
+		if err != nil {
+			return 0, err
+		}
+		name = user.Name
+	}
 	return s.attempts.ForgetAttempts(ctx, name)
 }
 

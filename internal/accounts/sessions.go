@@ -2,7 +2,6 @@ package accounts
 
 import (
 	"context"
-	"slices"
 	"time"
 
 	"dagster-authkit/internal/audit"
@@ -16,47 +15,38 @@ type SignIn struct {
 	User    identity.User
 }
 
-// Sessions lists the sessions of the user, or of everybody when name is empty, the last used first. Those past their
+// Sessions lists the sessions of the user, or of everybody when the name is empty, the last used first. Those past their
 // lifetime are left out; they are deleted by a sweep that may not have come yet.
-func (s *Service) Sessions(ctx context.Context, name string) ([]SignIn, error) {
-	var named []identity.User
-	if name != "" {
-		var err error
-		if named, err = s.named(ctx, name); err != nil {
+func (s *Service) Sessions(ctx context.Context, nameOrID string) ([]SignIn, error) {
+	var rowID int64
+	if nameOrID != "" {
+		user, err := s.Get(ctx, nameOrID)
+		if err != nil {
 			return nil, err
 		}
+		rowID = user.RowID
 	}
-	sessions, users, err := s.sessions.Sessions(ctx, 0)
+	sessions, users, err := s.sessions.Sessions(ctx, rowID)
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
 	var live []SignIn
 	for i, session := range sessions {
-		wanted := name == "" || slices.ContainsFunc(named, func(u identity.User) bool { return u.RowID == users[i].RowID })
-		if wanted && now.Before(session.ExpiresAt) {
+		if now.Before(session.ExpiresAt) {
 			live = append(live, SignIn{session, users[i]})
 		}
 	}
 	return live, nil
 }
 
-// RevokeSessions ends all sessions of the user and says how many there were. One event is stored for each. Are there
-// several users of that name in different backends, it ends the sessions of all of them: too many is the safe mistake.
-func (s *Service) RevokeSessions(ctx context.Context, by, name string) (int, error) {
-	named, err := s.named(ctx, name)
+// RevokeSessions ends all sessions of the user and says how many there were. One event is stored for each.
+func (s *Service) RevokeSessions(ctx context.Context, by, nameOrID string) (int, error) {
+	user, err := s.Get(ctx, nameOrID)
 	if err != nil {
 		return 0, err
 	}
-	total := 0
-	for _, user := range named {
-		n, err := s.revoke(ctx, by, user.RowID)
-		total += n
-		if err != nil {
-			return total, err
-		}
-	}
-	return total, nil
+	return s.revoke(ctx, by, user.RowID)
 }
 
 // RevokeAll ends everybody's sessions and says how many there were.

@@ -21,6 +21,7 @@ import (
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/token"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/proxy"
@@ -119,7 +120,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 	}
 	passwords := auth.NewPasswords()
 	users, err := accounts.New(accounts.Options{
-		Users: a.store, Sessions: a.store, Attempts: a.store, Passwords: passwords, Published: a.trail.Line, Roles: roles,
+		Users: a.store, Sessions: a.store, Tokens: a.store, Attempts: a.store, Passwords: passwords, Published: a.trail.Line, Roles: roles,
 	})
 	if err != nil {
 		return err
@@ -136,6 +137,13 @@ func (a *App) build(ctx context.Context, o Options) error {
 		return err
 	}
 	if a.sessions, err = newSessions(a.store, a.trail, ways.refresh(a.store), key, cfg, a.log); err != nil {
+		return err
+	}
+	programs, err := token.NewKeeper(token.Options{
+		Rows: a.store, Roles: roles, Backends: cfg.Backends, Static: staticToken(cfg), Log: a.log,
+		Confirm: confirm(ways.refresh(a.store)), Vouching: ways.knowing(), ConfirmInterval: cfg.RefreshInterval,
+	})
+	if err != nil {
 		return err
 	}
 	signInLimit, err := newSignInLimit(a.store, cfg)
@@ -161,7 +169,9 @@ func (a *App) build(ctx context.Context, o Options) error {
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
 		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
 		Backend: ways.serverBackend(), Providers: ways.serverProviders(), Endings: users, SecureCookie: secure(cfg),
-		Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact, Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
+		Backends: cfg.Backends, Vouching: ways.vouching(), Contact: cfg.Contact,
+		Presented: append([]server.Presenter{programs}, ways.presenters...), LogoutURL: cfg.Proxy.LogoutURL,
+		Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
 		Attempts: signInLimit, Requests: requestLimit,
 		Trail: a.trail, Dagster: door, Upstream: a.webserver, Database: a.store, Registry: registry, Log: a.log,
 	})
@@ -169,15 +179,20 @@ func (a *App) build(ctx context.Context, o Options) error {
 		return err
 	}
 	a.handler = front.Handler()
-	return a.open(door, front)
+	return a.open(door, front, registry)
 }
 
 // open gives the door its ways to Dagster: the server had to be there first, since it answers when Dagster does not.
-func (a *App) open(d *door, front *server.Server) (err error) {
+func (a *App) open(d *door, front *server.Server, registry *prometheus.Registry) (err error) {
 	if d.proxy, err = proxy.New(proxy.Options{
 		Target: a.Target, Prefix: a.cfg.PathPrefix, MenuScript: front.MenuScript(),
-		CookieNames: a.sessions.CookieNames(), MessageLimit: a.cfg.MaxBody, Log: a.log,
+		CookieNames: a.sessions.CookieNames(), IdentityHeaders: identityHeaders(a.cfg), MessageLimit: a.cfg.MaxBody, Log: a.log,
+		Transport: newWay(a.cfg, registry),
 		Error: func(w http.ResponseWriter, r *http.Request, err error) {
+			if errors.Is(err, proxy.ErrOverloaded) {
+				front.Overloaded(w, r)
+				return
+			}
 			front.UpstreamFailed(w, r, err, errors.Is(err, proxy.ErrUnavailable))
 		},
 	}); err != nil {
@@ -188,6 +203,14 @@ func (a *App) open(d *door, front *server.Server) (err error) {
 		Size: a.cfg.StaticCacheSize, Log: a.log,
 	})
 	return err
+}
+
+// identityHeaders never reach Dagster from a client.
+func identityHeaders(cfg config.Config) []string {
+	if !cfg.Has(config.BackendHeader) {
+		return nil
+	}
+	return cfg.Proxy.Headers()
 }
 
 func limits(cfg config.Config) graphql.Limits {
@@ -227,6 +250,8 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 	helpers.Go(func() error { return a.trail.Run(background) })
 	helpers.Go(func() error { return a.sessions.Run(background) })
 	helpers.Go(func() error { return a.sweepAttempts(background) })
+	helpers.Go(func() error { return a.sweepTokens(background) })
+	helpers.Go(func() error { return tidyUp(background, os.Getenv("GOGC") == "") })
 	ended := make(chan error, 2)
 	go func() { ended <- a.webserver.Run(child) }()
 	served := make(chan error, 1)

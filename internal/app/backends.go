@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/oidc"
@@ -23,6 +24,8 @@ type backends struct {
 	refreshers map[string]auth.Refresher
 	// providers are the ways to sign in on somebody else's page; nil: there are none.
 	providers *oidc.Providers
+	// presenters are those that say at each request who sent it.
+	presenters []server.Presenter
 }
 
 func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, key []byte, cfg config.Config) (*backends, error) {
@@ -43,6 +46,12 @@ func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Rol
 				return nil, err
 			}
 			b.refreshers[name] = b.providers
+		case config.BackendHeader:
+			presenter, err := newHeader(rows, roles, cfg)
+			if err != nil {
+				return nil, err
+			}
+			b.presenters = append(b.presenters, presenter)
 		default:
 			return nil, fmt.Errorf("the backend %s is not built yet", name)
 		}
@@ -89,6 +98,12 @@ func (b *backends) vouching() []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+// knowing are those of them that can be asked about somebody of whom there is no session. OpenID Connect providers can't: they
+// are asked by the refresh token of one.
+func (b *backends) knowing() []string {
+	return slices.DeleteFunc(b.vouching(), func(name string) bool { return name == config.BackendOIDC })
 }
 
 // refresh is nil when no backend has to be asked.

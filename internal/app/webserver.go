@@ -207,7 +207,11 @@ func (d *door) Forward(w http.ResponseWriter, r *http.Request, sender server.Sen
 	if d.static.Serve(w, r) {
 		return
 	}
-	d.proxy.ServeHTTP(w, r.WithContext(proxy.WithForward(r.Context(), forward(sender))))
+	ctx := proxy.WithForward(r.Context(), forward(sender))
+	if sender.Turn.Identity != "" {
+		ctx = proxy.WithTurn(ctx, proxy.Turn(sender.Turn))
+	}
+	d.proxy.ServeHTTP(w, r.WithContext(ctx))
 }
 
 // Stream joins the two WebSockets.
@@ -216,5 +220,5 @@ func (d *door) Stream(w http.ResponseWriter, r *http.Request, sender server.Send
 }
 
 func forward(s server.Sender) proxy.Forward {
-	return proxy.Forward{User: s.User, Email: s.Email, Groups: s.Groups, For: s.For, Proto: s.Proto, Host: s.Host}
+	return proxy.Forward{User: s.User, Email: s.Email, Groups: s.Groups, For: s.For, Proto: s.Proto, Host: s.Host, DropCredentials: s.DropCredentials}
 }

@@ -18,7 +18,7 @@ const (
 
 // ownKeys are those of every event's JSON that a kind of target must not take.
 const ownKeys = " event_type username status ip action resource roles reason request_id timestamp performed_by identity" +
-	" session mutations operation_name outcome "
+	" session token token_name mutations operation_name outcome "
 
 // Clean returns the event with every string cut at 1 KiB and in valid UTF-8, U+0000 and broken sequences (lone surrogates
 // among them) replaced by U+FFFD, every list cut at 100, and at most 20 kinds of targets. PostgreSQL refuses what Clean
@@ -27,7 +27,7 @@ const ownKeys = " event_type username status ip action resource roles reason req
 func (e Event) Clean() Event {
 	for _, s := range []*string{
 		&e.Type, &e.Username, &e.Status, &e.IP, &e.Action, &e.Resource, &e.Reason, &e.RequestID, &e.PerformedBy,
-		&e.Identity, &e.Session, &e.OperationName, &e.Outcome,
+		&e.Identity, &e.Session, &e.Token, &e.TokenName, &e.OperationName, &e.Outcome,
 	} {
 		*s = clean(*s, maxString)
 	}

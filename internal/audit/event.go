@@ -19,6 +19,10 @@ const (
 	EventPasswordChanged = "PASSWORD_CHANGED"
 	EventGrantAdded      = "GRANT_ADDED"
 	EventGrantRemoved    = "GRANT_REMOVED"
+	EventTokenCreated    = "TOKEN_CREATED"
+	EventTokenRevoked    = "TOKEN_REVOKED"
+	EventTokenExpired    = "TOKEN_EXPIRED"
+	EventTokenRefused    = "TOKEN_REFUSED"
 )
 
 // The words of Event.Status. They are the original's.
@@ -65,6 +69,9 @@ type Event struct {
 	Identity string
 	// Session is the public ID of the session that it happened in or to.
 	Session string
+	// Token is the public ID of the token that it was done with or to, and TokenName its name.
+	Token     string
+	TokenName string
 	// Mutations are the GraphQL fields that were asked for.
 	Mutations []string
 	// OperationName is the client's own name for the GraphQL operation.

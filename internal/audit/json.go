@@ -44,6 +44,8 @@ type added struct {
 	PerformedBy   string   `json:"performed_by,omitempty"`
 	Identity      string   `json:"identity,omitempty"`
 	Session       string   `json:"session,omitempty"`
+	Token         string   `json:"token,omitempty"`
+	TokenName     string   `json:"token_name,omitempty"`
 	Mutations     []string `json:"mutations,omitempty"`
 	OperationName string   `json:"operation_name,omitempty"`
 	Outcome       string   `json:"outcome,omitempty"`
@@ -72,7 +74,7 @@ func (e Event) MarshalJSON() ([]byte, error) {
 
 func (e Event) shape() any {
 	more := added{
-		PerformedBy: e.PerformedBy, Identity: e.Identity, Session: e.Session,
+		PerformedBy: e.PerformedBy, Identity: e.Identity, Session: e.Session, Token: e.Token, TokenName: e.TokenName,
 		Mutations: e.Mutations, OperationName: e.OperationName, Outcome: e.Outcome,
 	}
 	timestamp := ""

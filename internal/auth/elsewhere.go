@@ -49,8 +49,8 @@ type Notice struct {
 	Provider, Session, Subject string
 }
 
-// RefusedError says that somebody may not sign in, although the provider answered.
-type RefusedError struct {
+// DeclinedError says that somebody may not sign in, although the provider answered.
+type DeclinedError struct {
 	// Reason is a word for the trail, "EMAIL_DOMAIN", and Message a sentence or two for the person. It has no text of others.
 	Reason, Message string
 	// Username is who it is, when the provider said so; empty: nobody knows, and anybody may have brought it about.
@@ -59,11 +59,11 @@ type RefusedError struct {
 	Err error
 }
 
-func (e *RefusedError) Error() string {
+func (e *DeclinedError) Error() string {
 	if e.Err == nil {
 		return "the sign-in is refused: " + e.Reason
 	}
 	return "the sign-in is refused: " + e.Reason + ": " + e.Err.Error()
 }
 
-func (e *RefusedError) Unwrap() error { return e.Err }
+func (e *DeclinedError) Unwrap() error { return e.Err }

@@ -87,7 +87,7 @@ func (p program) changeRole() *cobra.Command {
 func (p program) disableUser() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "disable-user NAME", Short: "Keep a user from signing in", Args: exactly("NAME"),
-		Long:    "Keeps a user from signing in, and ends all of the user's sessions. enable-user takes it back.",
+		Long:    "Keeps a user from signing in, and ends all of the user's sessions. Tokens are refused until enable-user takes it back.",
 		Example: "  dagster-authkit disable-user alice",
 	}
 	force := forceFlag(cmd)
@@ -111,7 +111,7 @@ func (p program) enableUser() *cobra.Command {
 func (p program) deleteUser() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "delete-user NAME", Short: "Delete a user", Args: exactly("NAME"),
-		Long:    "Deletes a user with all of the user's sessions. The audit trail keeps the name.",
+		Long:    "Deletes a user with all of the user's sessions and tokens. The audit trail keeps the name.",
 		Example: "  dagster-authkit delete-user alice\n  dagster-authkit delete-user alice --yes",
 	}
 	force := forceFlag(cmd)

@@ -18,11 +18,12 @@ import (
 	"dagster-authkit/internal/store"
 )
 
-// databaseCommands are those that look after users, their grants and their sessions.
+// databaseCommands are those that look after users, their grants, sessions and tokens.
 func (p program) databaseCommands() []*cobra.Command {
 	return []*cobra.Command{
 		p.initDB(), p.addUser(), p.listUsers(), p.changePassword(), p.changeRole(), p.disableUser(), p.enableUser(), p.deleteUser(),
 		p.grant(), p.revokeGrant(), p.listGrants(), p.unlock(), p.listSessions(), p.revokeSessions(),
+		p.addService(), p.createToken(), p.listTokens(), p.revokeToken(),
 	}
 }
 
@@ -90,7 +91,7 @@ func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool
 		p.say("made %s", path)
 	}
 	service, err := accounts.New(accounts.Options{
-		Users: rows, Sessions: rows, Attempts: rows, Passwords: auth.NewPasswords(), Roles: settings.roles,
+		Users: rows, Sessions: rows, Tokens: rows, Attempts: rows, Passwords: auth.NewPasswords(), Roles: settings.roles,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"time"
 	"unicode/utf8"
 
 	"github.com/rs/zerolog"
@@ -18,6 +19,7 @@ import (
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/dagster"
 	"dagster-authkit/internal/graphql"
+	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
 )
 
@@ -26,14 +28,15 @@ var errRefused = errors.New("refused")
 
 // question is what explain was asked.
 type question struct {
-	user, file, variables, operation, format string
+	user, token, file, variables, operation, format string
 }
 
 func (p program) explain() *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "explain --user NAME [--file DOCUMENT]", Short: "Show whether a user may do what a GraphQL document asks", Args: exactly(),
+		Use: "explain --user NAME|--token ID [--file DOCUMENT]", Short: "Show whether a user may do what a GraphQL document asks", Args: exactly(),
 		Long: "Decides as the server would, runs nothing, and shows for each root field of the document: the permission, the code\n" +
 			"location, the role that is held there and why, and the decision. Exit code 0: allowed; 3: refused.\n\n" +
+			"With --token it decides for what a token gives now, within its owner's rights and its own limits.\n\n" +
 			"Where a run, a backfill, an asset, a schedule or a sensor lives only Dagster knows. Without --upstream it is not asked,\n" +
 			"and such a thing counts as one of the whole deployment, where grants do not help.",
 		Example: "  dagster-authkit explain --user vic --file launch.graphql --variables launch.json\n" +
@@ -42,9 +45,12 @@ func (p program) explain() *cobra.Command {
 	}
 	var q question
 	databaseFlag(cmd)
-	cmd.Flags().StringVar(&q.user, "user", "", "the user's name")
+	cmd.Flags().StringVar(&q.user, "user", "", "the user's name or ID")
 	complete(cmd, "user")
-	_ = cmd.MarkFlagRequired("user") // the one error is a flag that was not added
+	cmd.Flags().StringVar(&q.token, "token", "", "a token's ID, as list-tokens shows it")
+	complete(cmd, "token")
+	cmd.MarkFlagsOneRequired("user", "token")
+	cmd.MarkFlagsMutuallyExclusive("user", "token")
 	cmd.Flags().StringVar(&q.file, "file", "-", "the GraphQL document; - is standard input")
 	cmd.Flags().StringVar(&q.variables, "variables", "", "a JSON file with its variables")
 	cmd.Flags().StringVar(&q.operation, "operation-name", "", "the operation to run, when the document has several")
@@ -85,7 +91,7 @@ func (p program) answer(cmd *cobra.Command, q question) error {
 		return err
 	}
 	return p.openAccounts(cmd.Context(), settings, false, func(ctx context.Context, a *accounts.Service) error {
-		user, err := p.account(ctx, a, settings, q.user)
+		user, err := p.asked(ctx, a, settings, q)
 		if err != nil {
 			return err
 		}
@@ -105,6 +111,31 @@ func (p program) answer(cmd *cobra.Command, q question) error {
 		}
 		return errRefused
 	})
+}
+
+// asked is whom the question is about: a user, or what a token gives of its owner's rights.
+func (p program) asked(ctx context.Context, a *accounts.Service, settings shared, q question) (account, error) {
+	if q.token == "" {
+		return p.account(ctx, a, settings, q.user)
+	}
+	found, err := a.Token(ctx, q.token)
+	if err != nil {
+		return account{}, err
+	}
+	if found.Token.Expired(time.Now()) {
+		p.say("the token %s is over: it is refused, whatever follows", found.Token.Name)
+	}
+	user, err := p.account(ctx, a, settings, found.Owner.ID())
+	if err != nil {
+		return account{}, err
+	}
+	limit := policy.Limit{Role: found.Token.Role, Location: found.Token.Location}
+	now := settings.roles.Limited(user.Identity(""), limit)
+	user.Role, user.Grants, user.grants = now.Role, now.Grants, nil
+	for _, grant := range now.Grants {
+		user.grants = append(user.grants, identity.HeldGrant{Grant: grant})
+	}
+	return user, nil
 }
 
 // decide takes the steps of the server's own decision.

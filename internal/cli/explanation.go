@@ -40,6 +40,7 @@ type explainRow struct {
 	By          string              `json:"by"`
 	Allowed     bool                `json:"allowed"`
 	Message     string              `json:"message"`
+	Identity    string              `json:"identity"`
 }
 
 // explainPlace is one thing in whose code location the permission is needed.
@@ -74,6 +75,7 @@ func (e explanation) row(field graphql.RootField, v policy.Verdict) explainRow {
 	row := explainRow{
 		Field: field.Name, ResponseKey: field.ResponseKey, Action: v.Action.Name, Permission: v.Need.Permission, Needed: v.Need.Role,
 		Tag: v.Need.Tag, Place: []explainPlace{}, Location: v.Location, Held: v.Held, By: e.by(v), Allowed: v.Allowed,
+		Identity: e.user.ID(),
 	}
 	for _, reference := range v.Need.Where {
 		row.Place = append(row.Place, explainPlace{Kind: reference.Kind, Name: placeName(reference), Locations: e.locations(reference)})

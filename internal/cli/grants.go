@@ -104,6 +104,7 @@ type grantRow struct {
 	Group    string        `json:"group"` // with a username: the group by which the user has it
 	Location string        `json:"location"`
 	Role     identity.Role `json:"role"`
+	ID       string        `json:"id"` // the user's; empty for a group's
 }
 
 func (p program) listGrants() *cobra.Command {
@@ -139,10 +140,14 @@ func (p program) showGrants(format string, grants []identity.HeldGrant) error {
 	values := []grantRow{}
 	var rows [][]string
 	for _, g := range grants {
-		values = append(values, grantRow{Username: g.User.Name, Backend: g.User.Backend, Group: g.Group, Location: g.Location, Role: g.Role})
-		rows = append(rows, []string{orDash(g.User.Name), orDash(g.Group), g.Location, string(g.Role), orDash(g.User.Backend)})
+		id := ""
+		if g.User.RowID != 0 {
+			id = g.User.ID()
+		}
+		values = append(values, grantRow{Username: g.User.Name, Backend: g.User.Backend, Group: g.Group, Location: g.Location, Role: g.Role, ID: id})
+		rows = append(rows, []string{orDash(g.User.Name), orDash(g.Group), g.Location, string(g.Role), orDash(g.User.Backend), orDash(id)})
 	}
-	return p.show(format, values, []string{"USER", "GROUP", "LOCATION", "ROLE", "BACKEND"}, rows)
+	return p.show(format, values, []string{"USER", "GROUP", "LOCATION", "ROLE", "BACKEND", "ID"}, rows)
 }
 
 func granteeFlag(cmd *cobra.Command) *string {

@@ -54,7 +54,7 @@ func (p program) initialise(cmd *cobra.Command, withAdmin bool, password *passwo
 			return nil
 		}
 		name := settings.AdminUser
-		_, err = a.Get(ctx, name)
+		_, err = a.Get(ctx, "local:"+name)
 		switch {
 		case err == nil:
 			p.say("%s is there already: nothing was changed", name)

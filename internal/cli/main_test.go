@@ -244,8 +244,8 @@ func TestTablesAreOneLineARow(t *testing.T) {
 	if err := p.showSessions(formatTable, sessions); err != nil {
 		t.Fatal(err)
 	}
-	want := "ID            USER  SIGNED IN         LAST ACTIVE  ENDS   ADDRESS    BROWSER\n" +
-		"000000000000  zoë   1970-01-01 00:00  never        never  192.0.2.1  a?[2J?b?c?\n"
+	want := "ID            USER  SIGNED IN         LAST ACTIVE  ENDS   ADDRESS    BROWSER     IDENTITY\n" +
+		"000000000000  zoë   1970-01-01 00:00  never        never  192.0.2.1  a?[2J?b?c?  :\n"
 	if got := out.String(); got != want {
 		t.Errorf("showSessions: got\n%q, want\n%q", got, want)
 	}

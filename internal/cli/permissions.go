@@ -42,7 +42,7 @@ func (p program) listPermissions() *cobra.Command {
 }
 
 func userFlag(cmd *cobra.Command) *string {
-	user := cmd.Flags().String("user", "", "the user's name")
+	user := cmd.Flags().String("user", "", "the user's name or ID")
 	complete(cmd, "user")
 	return user
 }

@@ -147,6 +147,7 @@ func (p program) serverHelp(root *cobra.Command) {
 			fmt.Fprintf(&b, "  %-18s %s\n", cmd.Name(), cmd.Short)
 		}
 	}
+	b.WriteString("\nA command's NAME is a user's name or, where several backends have it, the ID that list-users shows (ldap:5b0c...).\n")
 	b.WriteString("\nEnvironment (a flag is before a variable, and that before the config file; * also as a file that NAME_FILE names):\n")
 	for _, s := range config.Settings() {
 		if s.Flag == "" {

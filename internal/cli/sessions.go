@@ -20,6 +20,7 @@ type sessionRow struct {
 	ExpiresAt  time.Time `json:"expires_at"`
 	IP         string    `json:"ip"`
 	UserAgent  string    `json:"user_agent"`
+	Identity   string    `json:"identity"`
 }
 
 func (p program) listSessions() *cobra.Command {
@@ -52,13 +53,14 @@ func (p program) showSessions(format string, sessions []accounts.SignIn) error {
 		values = append(values, sessionRow{
 			ID: s.Session.PublicID(), Username: s.User.Name, Backend: s.User.Backend, CreatedAt: s.Session.CreatedAt.UTC(),
 			LastSeenAt: s.Session.LastSeenAt.UTC(), ExpiresAt: s.Session.ExpiresAt.UTC(), IP: s.Session.Address, UserAgent: s.Session.UserAgent,
+			Identity: s.User.ID(),
 		})
 		rows = append(rows, []string{
 			s.Session.PublicID(), s.User.Name, moment(s.Session.CreatedAt), moment(s.Session.LastSeenAt), moment(s.Session.ExpiresAt),
-			orDash(s.Session.Address), orDash(s.Session.UserAgent),
+			orDash(s.Session.Address), orDash(s.Session.UserAgent), s.User.ID(),
 		})
 	}
-	return p.show(format, values, []string{"ID", "USER", "SIGNED IN", "LAST ACTIVE", "ENDS", "ADDRESS", "BROWSER"}, rows)
+	return p.show(format, values, []string{"ID", "USER", "SIGNED IN", "LAST ACTIVE", "ENDS", "ADDRESS", "BROWSER", "IDENTITY"}, rows)
 }
 
 func (p program) revokeSessions() *cobra.Command {

@@ -136,6 +136,7 @@ type userRow struct {
 	Grants      []identity.Grant `json:"grants"`
 	CreatedAt   *time.Time       `json:"created_at"`
 	LastLoginAt *time.Time       `json:"last_login_at"`
+	ID          string           `json:"id"`
 }
 
 func (p program) listUsers() *cobra.Command {
@@ -168,12 +169,13 @@ func (p program) showUsers(format string, users []identity.User) error {
 		values = append(values, userRow{
 			Username: u.Name, Role: u.Role, Backend: u.Backend, Disabled: u.Disabled, Email: u.Email, FullName: u.FullName,
 			Grants: append([]identity.Grant{}, u.Grants...), CreatedAt: timeOrNull(u.CreatedAt), LastLoginAt: timeOrNull(u.LastLoginAt),
+			ID: u.ID(),
 		})
 		rows = append(rows, []string{
-			u.Name, string(u.Role), status, orDash(u.Email), orDash(u.FullName), u.Backend, moment(u.CreatedAt), moment(u.LastLoginAt),
+			u.Name, string(u.Role), status, orDash(u.Email), orDash(u.FullName), u.Backend, moment(u.CreatedAt), moment(u.LastLoginAt), u.ID(),
 		})
 	}
-	return p.show(format, values, []string{"NAME", "ROLE", "STATUS", "EMAIL", "FULL NAME", "BACKEND", "CREATED", "LAST SIGN-IN"}, rows)
+	return p.show(format, values, []string{"NAME", "ROLE", "STATUS", "EMAIL", "FULL NAME", "BACKEND", "CREATED", "LAST SIGN-IN", "ID"}, rows)
 }
 
 func timeOrNull(t time.Time) *time.Time {

@@ -3,6 +3,8 @@ package config
 import (
 	"fmt"
 	"net/url"
+
+	"dagster-authkit/internal/identity"
 )
 
 // check looks at settings that are right alone and wrong together. It sees what was readable; what was not is an error
@@ -27,6 +29,8 @@ func (c Config) check(in *input) []error {
 	}
 	problems = append(problems, c.checkRoles(in)...)
 	problems = append(problems, c.checkOIDC(in)...)
+	problems = append(problems, c.checkProxy(in)...)
+	problems = append(problems, c.checkServiceRole(in)...)
 	for _, pattern := range c.ProtectedTags {
 		if c.RunUserTag != "" && protects(pattern, c.RunUserTag) {
 			fail("%s: %q is a protected tag (%s), which launchers may not set: choose another",
@@ -52,11 +56,20 @@ func (c Config) caution(in *input) {
 	if _, named := in.given["DAGSTER_AUTH_ADMIN_USER"]; named && !c.AdminPassword.IsSet() {
 		in.warn("DAGSTER_AUTH_ADMIN_USER does nothing without DAGSTER_AUTH_ADMIN_PASSWORD")
 	}
+	for _, env := range []string{"DAGSTER_AUTH_SERVICE_TOKEN_HEADER", "DAGSTER_AUTH_SERVICE_TOKEN_ROLE", "DAGSTER_AUTH_SERVICE_TOKEN_USER"} {
+		if from, given := in.given[env]; given && !c.ServiceToken.IsSet() {
+			in.warn("%s does nothing without DAGSTER_AUTH_SERVICE_TOKEN", from)
+		}
+	}
+	if c.ServiceToken.IsSet() && c.ServiceTokenRole != identity.Viewer {
+		in.warn("whoever has DAGSTER_AUTH_SERVICE_TOKEN is %s, and it never expires: tokens of create-token do, and can be revoked", c.ServiceTokenRole)
+	}
 	for _, prefix := range c.TrustedProxies {
 		if prefix.Bits() == 0 {
 			in.warn("DAGSTER_AUTH_TRUSTED_PROXIES: %s lets every client say where it comes from: write your proxies' addresses", prefix)
 		}
 	}
+	c.cautionProxy(in)
 	if c.ExternalURL != nil {
 		if c.ExternalURL.Scheme == "https" && c.CookieSecure == SecureNever {
 			in.warn("DAGSTER_AUTH_COOKIE_SECURE=false lets the session cookie travel without TLS: use auto")

@@ -66,6 +66,8 @@ type Config struct {
 	OIDC []OIDCProvider
 	// OIDCUnchecked is how long somebody stays signed in whom the provider can't be asked about.
 	OIDCUnchecked time.Duration
+	// Proxy is how a proxy in front says who somebody is, for the backend header.
+	Proxy Proxy
 	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
 	AllowInsecureDummy bool
 	// Database is the path of the SQLite file.
@@ -83,6 +85,13 @@ type Config struct {
 	CookieSecure       CookieSecure
 	// CookieSameSite is Lax or Strict.
 	CookieSameSite http.SameSite
+
+	// ServiceToken is the one token for programs that is no row of the database; unset: there is none. It is presented in
+	// ServiceTokenHeader by what is called ServiceTokenUser and has ServiceTokenRole.
+	ServiceToken       Secret
+	ServiceTokenHeader string
+	ServiceTokenUser   string
+	ServiceTokenRole   identity.Role
 
 	// ReportOnly lets everybody who is signed in do everything, and only writes down what their roles forbid.
 	ReportOnly bool
@@ -104,6 +113,10 @@ type Config struct {
 	MaxBody int64
 	// StaticCacheSize is how many bytes of Dagster's static files are kept in memory, compressed forms included; 0 is none.
 	StaticCacheSize int64
+	// Coalesce lets the same query of several be asked of Dagster once.
+	Coalesce bool
+	// UpstreamPlaces is how many requests may be at Dagster at once; 0 is the measured default.
+	UpstreamPlaces int
 
 	// AuditLog turns on the audit events on stdout.
 	AuditLog bool
@@ -196,6 +209,7 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 	cfg.Roles, cfg.GroupRules = in.file.customRoles(), in.file.groupRules()
 	cfg.nameProvider()
 	cfg.OIDC = append(cfg.OIDC, in.file.oidcProviders()...)
+	cfg.Proxy.fill(in)
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {

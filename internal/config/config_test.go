@@ -20,8 +20,13 @@ func defaults() Config {
 	return Config{
 		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", AdminUser: "admin",
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
+		ServiceTokenHeader: "Dagster-Cloud-Api-Token", ServiceTokenUser: "service-token", ServiceTokenRole: "viewer",
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
-		RefreshInterval: 15 * time.Minute, OIDCUnchecked: 8 * time.Hour, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20,
+		RefreshInterval: 15 * time.Minute, OIDCUnchecked: 8 * time.Hour, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
+		Proxy: Proxy{
+			UserHeader: "Remote-User", GroupsHeader: "Remote-Groups", EmailHeader: "Remote-Email", NameHeader: "Remote-Name",
+			UserClaim: "email", GroupsClaim: "groups",
+		},
 		AuditLog: true, LogLevel: zerolog.InfoLevel, WebserverCommand: "dagster-webserver", ShutdownGrace: 10 * time.Second,
 	}
 }
@@ -54,11 +59,12 @@ func TestLoadReadsSettings(t *testing.T) {
 		"backend dummy":                   {env: []string{"DAGSTER_AUTH_BACKEND=dummy"}, want: func(c *Config) { c.Backends = []string{"dummy"} }},
 		"backends in order": {
 			env: []string{
-				"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite", "DAGSTER_AUTH_EXTERNAL_URL=https://dagster.example.com",
-				"DAGSTER_AUTH_OIDC_PRESET=google", "DAGSTER_AUTH_OIDC_CLIENT_ID=x",
+				"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite", "DAGSTER_AUTH_PROXY_TRUSTED_IPS=10.0.0.1 10.0.0.2", "DAGSTER_AUTH_DEFAULT_ROLE=viewer",
+				"DAGSTER_AUTH_EXTERNAL_URL=https://dagster.example.com", "DAGSTER_AUTH_OIDC_PRESET=google", "DAGSTER_AUTH_OIDC_CLIENT_ID=x",
 			},
 			want: func(c *Config) {
-				c.Backends = []string{"ldap", "oidc", "header", "local"}
+				c.Backends, c.DefaultRole = []string{"ldap", "oidc", "header", "local"}, "viewer"
+				c.TrustedProxies = prefixes("10.0.0.1/32", "10.0.0.2/32")
 				c.ExternalURL = &url.URL{Scheme: "https", Host: "dagster.example.com"}
 				c.OIDC = []OIDCProvider{{ID: "google", Preset: "google", ClientID: "x"}}
 			},
@@ -216,6 +222,13 @@ func TestLoadRefuses(t *testing.T) {
 		"level":               {env: "DAGSTER_AUTH_LOG_LEVEL=loud", want: "DAGSTER_AUTH_LOG_LEVEL: "},
 		"admin name":          {env: "DAGSTER_AUTH_ADMIN_USER=a\tb", want: "DAGSTER_AUTH_ADMIN_USER: "},
 		"metrics token":       {env: "DAGSTER_AUTH_METRICS_TOKEN=hunter2 hunter2", want: "DAGSTER_AUTH_METRICS_TOKEN: "},
+		"service token":       {env: "DAGSTER_AUTH_SERVICE_TOKEN=hunter2", want: "DAGSTER_AUTH_SERVICE_TOKEN: 7 characters are too few, it needs 32"},
+		"service token blank": {env: "DAGSTER_AUTH_SERVICE_TOKEN=hunter2\t" + strings.Repeat("k", 32), want: "DAGSTER_AUTH_SERVICE_TOKEN: it has characters"},
+		"service token, ours": {env: "DAGSTER_AUTH_SERVICE_TOKEN=dak_" + strings.Repeat("k", 32), want: "DAGSTER_AUTH_SERVICE_TOKEN: tokens of create-token"},
+		"service header":      {env: "DAGSTER_AUTH_SERVICE_TOKEN_HEADER=Cookie", want: `DAGSTER_AUTH_SERVICE_TOKEN_HEADER: "Cookie" can't be`},
+		"service header name": {env: "DAGSTER_AUTH_SERVICE_TOKEN_HEADER=X Token", want: `DAGSTER_AUTH_SERVICE_TOKEN_HEADER: "X Token" can't be`},
+		"service role":        {env: "DAGSTER_AUTH_SERVICE_TOKEN_ROLE=boss", want: `DAGSTER_AUTH_SERVICE_TOKEN_ROLE: "boss" is no role`},
+		"service user":        {env: "DAGSTER_AUTH_SERVICE_TOKEN_USER=a\tb", want: "DAGSTER_AUTH_SERVICE_TOKEN_USER: it is too long"},
 		"configuration file":  {env: "DAGSTER_AUTH_CONFIG=/etc/x.yaml", want: "DAGSTER_AUTH_CONFIG: open /etc/x.yaml"},
 		"a stricter role":     {env: "DAGSTER_AUTH_REST_WRITE_ROLE=ADMIN", want: "DAGSTER_AUTH_REST_WRITE_ROLE: the /report_asset_ routes need editor"},
 	} {
@@ -262,7 +275,8 @@ func TestLoadWarns(t *testing.T) {
 		"something unknown":   {env: []string{"DAGSTER_AUTH_XYZZY=1"}, want: "DAGSTER_AUTH_XYZZY is not a setting and is ignored: see"},
 		"redis":               {env: []string{"DAGSTER_AUTH_REDIS_URL=redis://:hunter2@x"}, want: "DAGSTER_AUTH_REDIS_URL is not needed and ignored"},
 		"a laxer role":        {env: []string{"DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE=VIEWER"}, want: "DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE is ignored"},
-		"service token":       {env: []string{"DAGSTER_AUTH_SERVICE_TOKEN=hunter2"}, want: "DAGSTER_AUTH_SERVICE_TOKEN is ignored"},
+		"no service token":    {env: []string{"DAGSTER_AUTH_SERVICE_TOKEN_ROLE=ADMIN"}, want: "DAGSTER_AUTH_SERVICE_TOKEN_ROLE does nothing"},
+		"a powerful token":    {env: []string{"DAGSTER_AUTH_SERVICE_TOKEN=hunter2" + strings.Repeat("k", 32), "DAGSTER_AUTH_SERVICE_TOKEN_ROLE=ADMIN"}, want: "whoever has DAGSTER_AUTH_SERVICE_TOKEN is admin"},
 		"ldap":                {env: []string{"DAGSTER_AUTH_LDAP_SERVER=ldap://x"}, want: "DAGSTER_AUTH_LDAP_SERVER is ignored"},
 		"no secret":           {env: []string{"DAGSTER_AUTH_BACKEND_FILE=/x"}, want: "DAGSTER_AUTH_BACKEND_FILE is ignored: only secrets"},
 		"admin, no password":  {env: []string{"DAGSTER_AUTH_ADMIN_USER=root"}, want: "DAGSTER_AUTH_ADMIN_USER does nothing"},
@@ -385,7 +399,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 			t.Errorf("%s: got %+v (there: %v), want default %q", name, s, ok, want)
 		}
 	}
-	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_OIDC_CLIENT_SECRET"}
+	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_SERVICE_TOKEN", "DAGSTER_AUTH_OIDC_CLIENT_SECRET"}
 	for name, s := range byName {
 		if s.Env == name && s.Secret != slices.Contains(secrets, name) {
 			t.Errorf("%s: Secret is %v", name, s.Secret)

@@ -56,9 +56,7 @@ func (in *input) foreignName(name string, known []string) error {
 		return in.fixedRole(name, "admin", "mutations that the table does not know")
 	case name == "DAGSTER_AUTH_REST_WRITE_ROLE":
 		return in.fixedRole(name, "editor", "the /report_asset_ routes")
-	case strings.HasPrefix(rest, "SERVICE_TOKEN"):
-		in.warn("%s is ignored: tokens for programs are not built yet", name)
-	case strings.HasPrefix(rest, "LDAP_"), strings.HasPrefix(rest, "PROXY_"):
+	case strings.HasPrefix(rest, "LDAP_"):
 		in.warn("%s is ignored: its backend is not built yet", name)
 	case serviceVariable.MatchString(name), strings.HasSuffix(name, "_PORT") && serviceLink.MatchString(in.env[name]):
 	case strings.HasSuffix(name, "_FILE") && slices.Contains(known, strings.TrimSuffix(name, "_FILE")):

@@ -40,8 +40,8 @@ const (
 )
 
 var (
-	providerID = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
-	presets    = []string{"google", "entra", "okta", "keycloak", "gitlab", "github"}
+	providerID  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+	oidcPresets = []string{"google", "entra", "okta", "keycloak", "gitlab", "github"}
 )
 
 // oidcField is a setting of one provider: it has a variable for a provider alone, and a key in the config file's list.
@@ -56,7 +56,7 @@ func oidcFields() []oidcField {
 	return []oidcField{
 		{key: "preset", flag: "oidc-preset", meaning: "A well-known OpenID Connect provider: google, entra, okta, keycloak, gitlab or github; fills in what the others leave out.", read: func(p *OIDCProvider, text string) error {
 			p.Preset = strings.ToLower(text)
-			return checkPreset(p.Preset)
+			return checkOIDCPreset(p.Preset)
 		}},
 		{key: "issuer", meaning: "The provider's address, such as https://id.example.com/realms/company.", read: func(p *OIDCProvider, text string) error {
 			p.Issuer = text
@@ -198,9 +198,9 @@ func (c Config) cautionOIDC(in *input) {
 	}
 }
 
-func checkPreset(name string) error {
-	if !slices.Contains(presets, name) {
-		return fmt.Errorf("%.80q is no preset: write %s, or leave it out", name, strings.Join(presets, ", "))
+func checkOIDCPreset(name string) error {
+	if !slices.Contains(oidcPresets, name) {
+		return fmt.Errorf("%.80q is no preset: write %s, or leave it out", name, strings.Join(oidcPresets, ", "))
 	}
 	return nil
 }

@@ -56,8 +56,8 @@ func listenSettings() []setting {
 		},
 		{
 			Setting{
-				Env: "DAGSTER_AUTH_TRUSTED_PROXIES", List: true,
-				Meaning: "Addresses or networks (10.0.0.0/8, ...) of the proxies in front, whose X-Forwarded-* headers are believed.",
+				Env: "DAGSTER_AUTH_TRUSTED_PROXIES", Others: []string{proxyVariable + "TRUSTED_IPS"}, List: true,
+				Meaning: "Addresses or networks (10.0.0.0/8, ...) of the proxies in front, whose X-Forwarded-* headers are believed, and by the backend header what they say of people.",
 			},
 			func(c *Config, text string) error { return into(&c.TrustedProxies)(parsePrefixes(text)) },
 		},

@@ -9,5 +9,19 @@ func speedSettings() []setting {
 			},
 			func(c *Config, text string) error { return into(&c.StaticCacheSize)(parseSize(text)) },
 		},
+		{
+			Setting{
+				Env: "DAGSTER_AUTH_COALESCE", Flag: "coalesce", Default: "true",
+				Meaning: "Whether the same GraphQL query of several people or tabs is asked of Dagster once, and answered to all who wait for it.",
+			},
+			func(c *Config, text string) error { return into(&c.Coalesce)(parseBool(text)) },
+		},
+		{
+			Setting{
+				Env: "DAGSTER_AUTH_UPSTREAM_PLACES", Flag: "upstream-places", Default: "0",
+				Meaning: "How many requests may be at Dagster at once, of which one identity has at most half; the others wait in turn. 0 is what was measured to be best.",
+			},
+			func(c *Config, text string) error { return into(&c.UpstreamPlaces)(parseInt(text, 0, 10_000)) },
+		},
 	}
 }

@@ -4,6 +4,7 @@ package identity
 
 import (
 	"errors"
+	"slices"
 	"time"
 )
 
@@ -29,10 +30,19 @@ type Identity struct {
 	Role      Role
 	Grants    []Grant
 	SessionID string
+	// TokenID and TokenName are those of the token that a program presented; empty for people with a session.
+	TokenID   string
+	TokenName string
 }
 
 // Nobody reports whether no one is signed in.
 func (i Identity) Nobody() bool { return i.ID == "" }
+
+// Equal reports whether the two are the same in everything: who was judged as one would be judged as the other.
+func (i Identity) Equal(o Identity) bool {
+	return i.ID == o.ID && i.Backend == o.Backend && i.Username == o.Username && i.Email == o.Email && i.FullName == o.FullName &&
+		i.Role == o.Role && i.SessionID == o.SessionID && i.TokenID == o.TokenID && i.TokenName == o.TokenName && slices.Equal(i.Grants, o.Grants)
+}
 
 // Grant is a role in one code location. It only ever adds to the role that its holder has everywhere.
 type Grant struct {
@@ -102,11 +112,13 @@ type Voucher struct {
 }
 
 // PublicID names a session in lists and events: the first 12 hex digits of its token's hash, which reveal nothing of the token.
-func (s Session) PublicID() string {
+func (s Session) PublicID() string { return publicID(s.TokenHash) }
+
+func publicID(hash []byte) string {
 	const digits = "0123456789abcdef"
-	n := min(6, len(s.TokenHash))
+	n := min(6, len(hash))
 	id := make([]byte, 0, 2*n)
-	for _, b := range s.TokenHash[:n] {
+	for _, b := range hash[:n] {
 		id = append(id, digits[b>>4], digits[b&15])
 	}
 	return string(id)

@@ -51,12 +51,17 @@ func (r *Roles) Names() []identity.Role {
 }
 
 // Known reports whether there is such a role.
-func (r *Roles) Known(role identity.Role) bool { return slices.Contains(r.Names(), role) }
+func (r *Roles) Known(role identity.Role) bool {
+	if roles, is := joined(role); is {
+		return !slices.ContainsFunc(roles, func(one identity.Role) bool { return !r.Known(one) })
+	}
+	return slices.Contains(r.Names(), role)
+}
 
 // Parse reads a role's name as a person typed it.
 func (r *Roles) Parse(name string) (identity.Role, error) {
 	role := identity.Role(strings.ToLower(strings.TrimSpace(name)))
-	if r.Known(role) {
+	if slices.Contains(r.Names(), role) {
 		return role, nil
 	}
 	names := make([]string, 0, len(r.custom)+4)
@@ -73,6 +78,9 @@ func (r *Roles) Custom(role identity.Role) bool { return len(r.custom[role]) > 0
 // Has reports whether a role has a permission. A custom role has what it lists, as far as Dagster has it too; an unknown
 // role has nothing.
 func (r *Roles) Has(role identity.Role, permission identity.Permission) bool {
+	if roles, is := joined(role); is {
+		return !slices.ContainsFunc(roles, func(one identity.Role) bool { return !r.Has(one, permission) })
+	}
 	if permissions, custom := r.custom[role]; custom {
 		known := r.known.Load()
 		return slices.Contains(permissions, permission) && (known == nil || (*known)[permission])

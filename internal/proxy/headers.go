@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"dagster-authkit/internal/identity"
 )
 
 // Forward is what the server established about the sender of a request; Dagster gets it in X-Forwarded-* headers.
@@ -33,7 +35,7 @@ func forwardFrom(ctx context.Context) Forward {
 }
 
 // identityFamilies are the headers by which proxies tell an application who somebody is or where they come from, as
-// normalName writes them. A client must not be able to say any of it, whatever stands behind Dagster's request headers (a
+// identity.HeaderKey writes them. A client must not be able to say any of it, whatever stands behind Dagster's request headers (a
 // run launcher may read them): the names of oauth2-proxy, Authelia, authentik, Pomerium, Grafana, Vouch, Kubernetes,
 // Louketo, Kong, mod_auth_openidc, Tailscale, Google IAP, AWS ALB, Azure App Service, Cloudflare Access, Envoy, Istio,
 // and of TLS-terminating servers. Each stands for itself and for all names that go on after it.
@@ -47,35 +49,32 @@ var identityFamilies = []string{
 	"x-rewrite-", "x-role", "x-ssl-", "x-tailscale-", "x-token-", "x-user", "x-vouch-", "x-webauth-",
 }
 
-// normalName is a header's name as the laxest reader sees it: CGI and WSGI make "_" of "-" and can't tell Remote-User from
-// Remote_User (GHSA-vjrc-mh2v-45x6); some servers do the same with dots.
-func normalName(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case 'A' <= r && r <= 'Z':
-			return r + 'a' - 'A'
-		case 'a' <= r && r <= 'z', '0' <= r && r <= '9':
-			return r
-		}
-		return '-'
-	}, name)
+// common are headers of every browser's request, of none of the families, whose names need no looking at.
+var common = map[string]bool{
+	"Accept": true, "Accept-Encoding": true, "Accept-Language": true, "Cache-Control": true, "Connection": true, "Content-Length": true,
+	"Content-Type": true, "Cookie": true, "Origin": true, "Pragma": true, "Referer": true, "Sec-Ch-Ua": true, "Sec-Ch-Ua-Mobile": true,
+	"Sec-Ch-Ua-Platform": true, "Sec-Fetch-Dest": true, "Sec-Fetch-Mode": true, "Sec-Fetch-Site": true, "Sec-Fetch-User": true,
+	"Upgrade-Insecure-Requests": true, "User-Agent": true,
 }
 
 // cleanHeaders takes out of h what only AuthKit may say and what only AuthKit may see, and writes afresh who is asking.
 func (p *Proxy) cleanHeaders(ctx context.Context, h http.Header) {
 	forward := forwardFrom(ctx)
 	for name := range h {
-		if p.dropped(normalName(name), forward.DropCredentials) {
+		if !p.common[name] && p.dropped(identity.HeaderKey(name), forward.DropCredentials) {
 			delete(h, name)
 		}
 	}
 	p.cutCookies(h)
-	for name, value := range map[string]string{
-		"X-Forwarded-User": forward.User, "X-Forwarded-Email": forward.Email, "X-Forwarded-For": forward.For,
-		"X-Forwarded-Proto": forward.Proto, "X-Forwarded-Host": forward.Host,
+	for _, header := range [...]struct{ name, value string }{
+		{"X-Forwarded-User", forward.User},
+		{"X-Forwarded-Email", forward.Email},
+		{"X-Forwarded-For", forward.For},
+		{"X-Forwarded-Proto", forward.Proto},
+		{"X-Forwarded-Host", forward.Host},
 	} {
-		if value != "" {
-			h.Set(name, headerText(value, ""))
+		if header.value != "" {
+			h[header.name] = []string{headerText(header.value, "")}
 		}
 	}
 	if len(forward.Groups) > 0 {
@@ -105,11 +104,22 @@ func (p *Proxy) dropped(name string, credentials bool) bool {
 // anywhere, and leaves ordinary names and addresses as they are.
 func headerText(text, also string) string {
 	const digits = "0123456789ABCDEF"
+	plain := func(i int) bool {
+		c, edge := text[i], i == 0 || i == len(text)-1
+		return c >= ' ' && c < 0x7f && c != '%' && (c != ' ' || !edge) && strings.IndexByte(also, c) < 0
+	}
+	begin := 0
+	for begin < len(text) && plain(begin) {
+		begin++
+	}
+	if begin == len(text) {
+		return text
+	}
 	var b strings.Builder
-	for i := range len(text) {
+	b.WriteString(text[:begin])
+	for i := begin; i < len(text); i++ {
 		c := text[i]
-		edge := c == ' ' && (i == 0 || i == len(text)-1)
-		if c >= ' ' && c < 0x7f && c != '%' && !edge && strings.IndexByte(also, c) < 0 {
+		if plain(i) {
 			b.WriteByte(c)
 			continue
 		}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"dagster-authkit/internal/identity"
 )
 
 // newTest makes a proxy that is only asked for its headers.
@@ -161,5 +163,19 @@ func TestOwnCookiesAreCut(t *testing.T) {
 				t.Errorf("cookies (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The common headers are not looked at, so none of them may be one that has to go.
+func TestCommonHeadersNameNobody(t *testing.T) {
+	t.Parallel()
+	p := &Proxy{}
+	for name := range common {
+		if p.dropped(identity.HeaderKey(name), true) || http.CanonicalHeaderKey(name) != name {
+			t.Errorf("%s is passed over, and would be dropped or is not written as Go does", name)
+		}
+	}
+	if !p.dropped("x-forwarded-user", true) {
+		t.Error("an identity is not dropped")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -18,6 +19,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/identity"
 )
 
 // ErrUnavailable says that Dagster could not be reached at all, so that nothing of the request has happened: it may be
@@ -68,10 +71,12 @@ type Options struct {
 type Proxy struct {
 	target       func() (*url.URL, bool)
 	transport    http.RoundTripper
+	coalescer    *Coalescer // the transport, when it is one
 	prefix       string
 	menuScript   string
 	cookies      map[string]bool
 	identity     map[string]bool
+	common       map[string]bool // those of the common headers that nobody made a header of identities
 	messageLimit int64
 	fail         func(http.ResponseWriter, *http.Request, error)
 	log          zerolog.Logger
@@ -97,13 +102,16 @@ func New(o Options) (*Proxy, error) {
 	if o.MessageLimit == 0 {
 		o.MessageLimit = defaultMessageLimit
 	}
-	identity := make(map[string]bool, len(o.IdentityHeaders))
+	named := make(map[string]bool, len(o.IdentityHeaders))
 	for _, name := range o.IdentityHeaders {
-		identity[normalName(name)] = true
+		named[identity.HeaderKey(name)] = true
 	}
+	plain := maps.Clone(common)
+	maps.DeleteFunc(plain, func(name string, _ bool) bool { return named[identity.HeaderKey(name)] })
+	coalescer, _ := o.Transport.(*Coalescer)
 	return &Proxy{
-		target: o.Target, transport: o.Transport, prefix: o.Prefix, menuScript: o.MenuScript,
-		cookies: cookieNames(o.CookieNames), identity: identity, messageLimit: o.MessageLimit, fail: o.Error,
+		target: o.Target, transport: o.Transport, coalescer: coalescer, prefix: o.Prefix, menuScript: o.MenuScript,
+		cookies: cookieNames(o.CookieNames), identity: named, common: plain, messageLimit: o.MessageLimit, fail: o.Error,
 		log: o.Log, errorLog: log.New(debugWriter{o.Log}, "", 0),
 	}, nil
 }
@@ -129,6 +137,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	target, ready := p.target()
 	if !ready || target == nil {
 		p.fail(w, r, ErrUnavailable)
+		return
+	}
+	if p.serveShared(w, r, target) {
 		return
 	}
 	forward := httputil.ReverseProxy{

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/coder/websocket"
+
+	"dagster-authkit/internal/identity"
 )
 
 // subprotocol is the one that Dagster speaks. It answers it whatever was offered (1.10 to 1.13).
@@ -99,7 +101,7 @@ func dropHandshake(h http.Header) {
 		}
 	}
 	for name := range h {
-		if strings.HasPrefix(normalName(name), "sec-websocket-") {
+		if strings.HasPrefix(identity.HeaderKey(name), "sec-websocket-") {
 			delete(h, name)
 		}
 	}

@@ -45,7 +45,7 @@ func (s *Server) audit(next http.Handler) http.Handler {
 func (s *Server) accessEvent(r *http.Request, j judged) audit.Event {
 	id, c := identityFrom(r.Context()), clientFrom(r.Context())
 	event := audit.Event{
-		Type: audit.EventAccessControl, Username: id.Username, Identity: id.ID, Session: id.SessionID,
+		Type: audit.EventAccessControl, Username: id.Username, Identity: id.ID, Session: id.SessionID, Token: id.TokenID, TokenName: id.TokenName,
 		Action: r.Method, Resource: pathFrom(r.Context()).Decoded, Status: audit.StatusDenied,
 		Roles: []string{string(id.Role)}, Reason: j.Decision.Reason(), IP: c.Address.String(), RequestID: c.RequestID,
 		Timestamp: time.Now(), Targets: j.Targets,
@@ -168,7 +168,7 @@ func (s *Server) recordMisplaced(r *http.Request, op *graphql.Operation, reason 
 func signInEvent(r *http.Request, kind, status string, id identity.Identity) audit.Event {
 	c := clientFrom(r.Context())
 	return audit.Event{
-		Type: kind, Username: id.Username, Identity: id.ID, Session: id.SessionID, Status: status,
+		Type: kind, Username: id.Username, Identity: id.ID, Session: id.SessionID, Token: id.TokenID, TokenName: id.TokenName, Status: status,
 		IP: c.Address.String(), RequestID: c.RequestID, Timestamp: time.Now(),
 	}
 }

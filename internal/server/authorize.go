@@ -23,7 +23,7 @@ func (s *Server) authorize(next http.Handler) http.Handler {
 		}
 		s.metrics.decision(j.Decision)
 		if isMutation(j) {
-			if err := s.Activity.Touch(r.Context(), sessionFrom(r.Context())); err != nil {
+			if err := s.touch(r.Context()); err != nil {
 				logFrom(r.Context()).Warn().Err(err).Msg("noting the session's activity failed")
 			}
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/dagster"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
@@ -43,6 +44,7 @@ const (
 	pathKey
 	identityKey
 	sessionKey
+	presentedKey
 	judgedKey
 )
 
@@ -63,6 +65,11 @@ func identityFrom(ctx context.Context) identity.Identity {
 
 func sessionFrom(ctx context.Context) identity.Session {
 	return from[identity.Session](ctx, sessionKey)
+}
+
+// presentedFrom is nil for those who have a session.
+func presentedFrom(ctx context.Context) *auth.Presented {
+	return from[*auth.Presented](ctx, presentedKey)
 }
 func judgedFrom(ctx context.Context) judged { return from[judged](ctx, judgedKey) }
 

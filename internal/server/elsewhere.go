@@ -12,7 +12,6 @@ import (
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
-	"dagster-authkit/internal/session"
 )
 
 // Signing in on the page of a provider: {prefix}/auth/oidc/{id}/login, /callback and /backchannel-logout.
@@ -129,7 +128,7 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, id string) {
 	}
 	arrival, err := s.Providers.Arrive(r.Context(), id, query, ticket)
 	none, isNone := errors.AsType[*auth.NoRoleError](err)
-	refusal, isRefused := errors.AsType[*auth.RefusedError](err)
+	refusal, isRefused := errors.AsType[*auth.DeclinedError](err)
 	switch {
 	case err == nil:
 		s.begin(w, r, arrival.User, arrival.By, safeRedirect(arrival.Next, s.prefix))
@@ -151,7 +150,7 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, id string) {
 }
 
 // refusedElsewhere says why somebody is not signed in. Only our own words are shown: what stands in an address, anybody wrote.
-func (s *Server) refusedElsewhere(w http.ResponseWriter, r *http.Request, id string, refusal *auth.RefusedError) {
+func (s *Server) refusedElsewhere(w http.ResponseWriter, r *http.Request, id string, refusal *auth.DeclinedError) {
 	s.metrics.signIn("refused")
 	logFrom(r.Context()).Warn().Err(refusal).Str("provider", id).Msg("a sign-in at a provider was refused")
 	// What anybody can bring about without signing in anywhere is written down once a minute and address: a flood must not fill
@@ -185,7 +184,7 @@ func (s *Server) signedOutElsewhere(w http.ResponseWriter, r *http.Request, id s
 		return
 	}
 	notice, err := s.Providers.Heed(r.Context(), id, r.PostForm.Get("logout_token"))
-	_, isRefused := errors.AsType[*auth.RefusedError](err)
+	_, isRefused := errors.AsType[*auth.DeclinedError](err)
 	switch {
 	case isRefused:
 		logFrom(r.Context()).Warn().Err(err).Str("provider", id).Msg("a logout token was refused")
@@ -208,33 +207,4 @@ func (s *Server) signedOutElsewhere(w http.ResponseWriter, r *http.Request, id s
 // Endings ends sessions that a provider says are over.
 type Endings interface {
 	SignedOutElsewhere(ctx context.Context, backend string, notice auth.Notice, requestID, address string) (int, error)
-}
-
-// logout ends the session here, and then leads to where it ends at the provider. That is a page and no redirect: the policy of
-// the page with the button (form-action) holds for redirects too, and a provider may lead on to others.
-func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	by, err := s.voucher(r)
-	if err != nil {
-		s.storeFault(w, r, err, "loading the session")
-		return
-	}
-	id, err := s.Sessions.End(w, r)
-	if err != nil && !errors.Is(err, session.ErrNone) {
-		s.storeFault(w, r, err, "ending the session")
-		return
-	}
-	if !id.Nobody() {
-		if err := s.Trail.Record(r.Context(), signInEvent(r, audit.EventLogout, audit.StatusSuccess, id)); err != nil {
-			// The session is gone, which is what was asked for: the missing row is told to the log.
-			logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
-		}
-	}
-	if by.Provider != "" && !id.Nobody() && wantsDocument(r) {
-		if onward := s.Providers.Leave(r.Context(), by); onward != "" {
-			s.pages.Leaving(w, LeavingData{Onward: onward})
-			return
-		}
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	http.Redirect(w, r, s.prefix+"/auth/logout", http.StatusSeeOther)
 }

@@ -2,9 +2,8 @@ package server
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"strconv"
 
@@ -20,26 +19,46 @@ func (s *Server) enforce(w http.ResponseWriter, r *http.Request) {
 		s.answerRefused(w, r, j)
 		return
 	}
-	switch {
-	case path.Route == dagster.GraphQL && isUpgrade(r):
+	if path.Route == dagster.GraphQL && isUpgrade(r) {
 		s.streamGraphQL(w, r)
-	case path.Route == dagster.GraphQL && j.Operation == nil:
-		s.Dagster.Forward(w, graphiQLRequest(r, path), sender(r))
-	case path.Route == dagster.GraphQL:
-		s.forwardGraphQL(w, canonicalRequest(r, path, j.Request), j.Rewriting)
-	default:
-		s.Dagster.Forward(w, pathRequest(r, path), sender(r))
+		return
+	}
+	if !s.send(w, r, j, path) {
+		s.judgeAgain(w, r)
 	}
 }
 
-func (s *Server) forwardGraphQL(w http.ResponseWriter, r *http.Request, rewriting *graphql.Rewriting) {
-	if rewriting == nil {
-		s.Dagster.Forward(w, r, sender(r))
-		return
+// send writes the request that goes on, and says how it waits its turn. Downloads of any length take nobody's place, nor does
+// /server_info, which Dagster answers beside all that it does (a coroutine of its event loop) and which tells nothing.
+func (s *Server) send(w http.ResponseWriter, r *http.Request, j judged, path dagster.Path) (answered bool) {
+	switch {
+	case j.Operation != nil:
+		return s.sendGraphQL(w, r, j, path)
+	case path.Route == dagster.GraphQL:
+		return s.forward(w, r, graphiQLRequest(r, path), nil)
+	case path.Route == dagster.Logs || path.Route == dagster.DownloadDebug || path.Route == dagster.ServerInfo:
+		s.Dagster.Forward(w, pathRequest(r, path), sender(r))
+		return true
+	default:
+		return s.forward(w, r, pathRequest(r, path), nil)
 	}
-	answer := &rewrittenAnswer{ResponseWriter: w, rewriting: rewriting, judge: s.judgeOf(r.Context())}
-	s.Dagster.Forward(answer, r, sender(r))
+}
+
+// sendGraphQL has the answer rewritten for whoever asks, after it was shared with those who ask the same.
+func (s *Server) sendGraphQL(w http.ResponseWriter, r *http.Request, j judged, path dagster.Path) (answered bool) {
+	body := j.Request.Encode()
+	query := body
+	if j.Operation.Type != "query" {
+		query = nil
+	}
+	out := canonicalRequest(r, path, body)
+	if j.Rewriting == nil {
+		return s.forward(w, r, out, query)
+	}
+	answer := &rewrittenAnswer{ResponseWriter: w, rewriting: j.Rewriting, judge: s.judgeOf(r.Context())}
+	answered = s.forward(answer, r, out, query)
 	answer.close(r.Context())
+	return answered
 }
 
 // answerRefused answers a query as it answers a mutation, HTTP 200 and errors, since that is what GraphQL clients read.
@@ -63,10 +82,16 @@ func (s *Server) answerForbidden(w http.ResponseWriter, r *http.Request, d polic
 	s.refuse(w, r, refusal{status: http.StatusForbidden, code: "FORBIDDEN", message: d.Message("")})
 }
 
+// cloned may have its address and its headers set or deleted. It is not as deep as Clone, since the proxy makes a deep one.
+func cloned(r *http.Request) *http.Request {
+	out, address := *r, *r.URL
+	out.URL, out.Header = &address, maps.Clone(r.Header)
+	return &out
+}
+
 // canonicalRequest is the only form in which GraphQL goes on: written from what was judged.
-func canonicalRequest(r *http.Request, path dagster.Path, request graphql.Request) *http.Request {
-	body := request.Encode()
-	out := r.Clone(r.Context())
+func canonicalRequest(r *http.Request, path dagster.Path, body []byte) *http.Request {
+	out := cloned(r)
 	out.Method = http.MethodPost
 	out.URL.RawPath, out.URL.RawQuery, out.URL.ForceQuery = path.Escaped, "", false
 	out.Body = io.NopCloser(bytes.NewReader(body))
@@ -101,7 +126,7 @@ func pathRequest(r *http.Request, path dagster.Path) *http.Request {
 
 // withoutBody drops what a GET has no use for: Dagster reads no body of one.
 func withoutBody(r *http.Request) *http.Request {
-	out := r.Clone(r.Context())
+	out := cloned(r)
 	out.Body, out.ContentLength, out.TransferEncoding, out.Trailer = http.NoBody, 0, nil, nil
 	return out
 }
@@ -112,25 +137,10 @@ func sender(r *http.Request) Sender {
 	if c.Secure {
 		proto = "https"
 	}
+	presented := presentedFrom(r.Context())
 	return Sender{
-		User: id.Username, Email: id.Email, Groups: []string{string(id.Role)},
+		DropCredentials: presented != nil && presented.Token,
+		User:            id.Username, Email: id.Email, Groups: []string{string(id.Role)},
 		For: c.Address.String(), Proto: proto, Host: c.Host,
 	}
-}
-
-// UpstreamFailed answers when Dagster gave no answer; untouched says that nothing of the request reached it, so that it may
-// be sent again. The proxy calls it.
-func (s *Server) UpstreamFailed(w http.ResponseWriter, r *http.Request, err error, untouched bool) {
-	if r.Context().Err() != nil || errors.Is(err, context.Canceled) {
-		panic(http.ErrAbortHandler) // the client left
-	}
-	logFrom(r.Context()).Warn().Err(err).Msg("forwarding to Dagster failed")
-	if untouched || safeMethod(r.Method) {
-		s.refuse(w, r, notReady())
-		return
-	}
-	s.refuse(w, r, refusal{
-		status: http.StatusBadGateway, code: "UPSTREAM",
-		message: "The connection to Dagster broke before it answered. Look whether it did what you asked before you try again.",
-	})
 }

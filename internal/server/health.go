@@ -80,8 +80,8 @@ func (s *Server) mayLookInside(r *http.Request) bool {
 	if s.fromLoopback(r) {
 		return true
 	}
-	id, _, err := s.Sessions.Load(r)
-	return err == nil && id.Role.Includes(identity.Admin)
+	who, err := s.ask(r)
+	return err == nil && who.Role.Includes(identity.Admin)
 }
 
 // fromLoopback is about the real peer: a request that any proxy forwarded is not a local one, and where a trusted proxy

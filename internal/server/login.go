@@ -19,16 +19,18 @@ const maxForm = 64 << 10
 // showLogin is the sign-in form. Whoever is signed in already is sent on.
 func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) {
 	next := safeRedirect(r.URL.Query().Get("next"), s.prefix)
-	_, _, err := s.Sessions.Load(r)
+	_, err := s.ask(r)
 	switch {
 	case err == nil:
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, next, http.StatusSeeOther) //nolint:gosec // safeRedirect has kept it on this site
+	case errors.Is(err, session.ErrNone) && s.proxiedOnly():
+		s.unnamed(w, r)
 	case errors.Is(err, session.ErrNone):
 		s.Sessions.Clear(w, r)
 		s.loginForm(w, r, http.StatusOK, LoginData{Next: next})
 	default:
-		s.storeFault(w, r, err, "loading the session")
+		s.unknown(w, r, err)
 	}
 }
 
@@ -50,6 +52,10 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request, status int, d
 // login checks a password. The attempt is counted before the password is looked at, so that parallel guesses can't outrun
 // the counter; an unknown name, a wrong password and a disabled account look and last the same.
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	if s.proxiedOnly() {
+		s.unnamed(w, r)
+		return
+	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "The form could not be read."})
@@ -197,7 +203,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.Use
 	_, err = s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String(), by)
 	switch {
 	case errors.Is(err, identity.ErrNotFound) && by.Provider != "":
-		s.refusedElsewhere(w, r, by.Provider, &auth.RefusedError{
+		s.refusedElsewhere(w, r, by.Provider, &auth.DeclinedError{
 			Reason: "DISABLED", Username: user.Name, Message: "Your account in this Dagster is disabled. Ask an administrator of this Dagster.",
 		})
 		return
@@ -212,18 +218,4 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.Use
 	s.metrics.signIn("success")
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, next, http.StatusSeeOther)
-}
-
-// showLogout asks with a button: signing out by a mere link would let any page do it.
-func (s *Server) showLogout(w http.ResponseWriter, r *http.Request) {
-	id, _, err := s.Sessions.Load(r)
-	switch {
-	case err == nil:
-		s.pages.SignOut(w, id)
-	case errors.Is(err, session.ErrNone):
-		s.Sessions.Clear(w, r)
-		s.pages.SignedOut(w)
-	default:
-		s.storeFault(w, r, err, "loading the session")
-	}
 }

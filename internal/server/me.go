@@ -20,7 +20,7 @@ type whoami struct {
 }
 
 func (s *Server) me(w http.ResponseWriter, r *http.Request) {
-	id, _, ok := s.signedIn(w, r)
+	id, ok := s.signedIn(w, r)
 	if !ok {
 		return
 	}
@@ -38,11 +38,11 @@ func (s *Server) me(w http.ResponseWriter, r *http.Request) {
 
 // beat is menu.js saying that a person uses the page; it keeps the idle timeout off.
 func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
-	_, current, ok := s.signedIn(w, r)
+	who, ok := s.signedIn(w, r)
 	if !ok {
 		return
 	}
-	if err := s.Activity.Touch(r.Context(), current); err != nil {
+	if err := s.touch(who.in(r.Context())); err != nil {
 		s.storeFault(w, r, err, "noting the session's activity")
 		return
 	}
@@ -50,17 +50,20 @@ func (s *Server) beat(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// signedIn is the session of one of our own routes for programs; it answers itself when there is none.
-func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) (identity.Identity, identity.Session, bool) {
-	id, current, err := s.Sessions.Load(r)
+// signedIn is who sent a request to one of our own routes for programs; it answers itself when there is none.
+func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) (asker, bool) {
+	who, err := s.ask(r)
 	switch {
+	case errors.Is(err, session.ErrNone) && s.proxiedOnly():
+		s.unnamed(w, r)
+		return who, false
 	case errors.Is(err, session.ErrNone):
 		s.Sessions.Clear(w, r)
 		s.refuse(w, r, refusal{status: http.StatusUnauthorized, code: "UNAUTHENTICATED", message: "Sign in first, at " + s.prefix + "/auth/login."})
-		return id, current, false
+		return who, false
 	case err != nil:
-		s.storeFault(w, r, err, "loading the session")
-		return id, current, false
+		s.unknown(w, r, err)
+		return who, false
 	}
-	return id, current, true
+	return who, true
 }

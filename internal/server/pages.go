@@ -8,7 +8,9 @@ import (
 	"io/fs"
 	"math"
 	"net/http"
+	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"dagster-authkit/internal/auth"
@@ -23,6 +25,7 @@ const pageCSP = "default-src 'none'; style-src 'self'; script-src 'self'; img-sr
 // pages renders AuthKit's own HTML pages. Every method writes one whole answer: status, headers and page.
 type pages struct {
 	prefix    string
+	csp       string
 	templates map[string]*template.Template
 }
 
@@ -135,10 +138,12 @@ type ErrorData struct {
 
 // newPages parses all templates of the folder templates/ in files and runs each once, so that a page that can't be shown
 // stops the start. The prefix is "" or starts with a slash and ends without.
-func newPages(files fs.FS, static *assets, prefix string) (*pages, error) {
+//
+// Where the sign-out form leads to another site, logoutURL, browsers need to be told: form-action counts for redirects too.
+func newPages(files fs.FS, static *assets, prefix, logoutURL string) (*pages, error) {
 	// The names of templates.html, and for each the zero value of its data.
 	kinds := map[string]any{
-		"login": LoginData{}, "signout": identity.Identity{}, "signedout": nil, "waiting": WaitingData{},
+		"login": LoginData{}, "signout": identity.Identity{}, "signedout": nil, "elsewhere": identity.Identity{}, "waiting": WaitingData{},
 		"forbidden": ForbiddenData{}, "norole": NoRoleData{}, "notsignedin": NotSignedInData{}, "leaving": LeavingData{}, "notfound": nil, "error": ErrorData{},
 	}
 	layout, err := template.New("layout.html").
@@ -147,7 +152,7 @@ func newPages(files fs.FS, static *assets, prefix string) (*pages, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parsing the layout of the pages: %w", err)
 	}
-	p := &pages{prefix: prefix, templates: map[string]*template.Template{}}
+	p := &pages{prefix: prefix, csp: strings.Replace(pageCSP, "form-action 'self'", "form-action 'self'"+originOf(logoutURL), 1), templates: map[string]*template.Template{}}
 	for name, zero := range kinds {
 		page, err := layout.Clone()
 		if err != nil {
@@ -162,6 +167,15 @@ func newPages(files fs.FS, static *assets, prefix string) (*pages, error) {
 		p.templates[name] = page
 	}
 	return p, nil
+}
+
+// originOf is a URL's origin as a source of a Content-Security-Policy, with a blank before it; a path has none.
+func originOf(address string) string {
+	parsed, err := url.Parse(address)
+	if err != nil || parsed.Host == "" {
+		return ""
+	}
+	return " " + parsed.Scheme + "://" + parsed.Host
 }
 
 // mustHave makes a page that names a static file that is not there fail, where URL alone would leave the link empty.
@@ -188,6 +202,11 @@ func (p *pages) SignOut(w http.ResponseWriter, id identity.Identity) {
 
 // SignedOut says that the session has ended.
 func (p *pages) SignedOut(w http.ResponseWriter) { p.render(w, http.StatusOK, "signedout", nil) }
+
+// Elsewhere says that whoever signed the person in has to sign them out.
+func (p *pages) Elsewhere(w http.ResponseWriter, id identity.Identity) {
+	p.render(w, http.StatusOK, "elsewhere", id)
+}
 
 // Waiting says that Dagster is not up yet. The page reloads by itself, without JavaScript; its address stays the one
 // that was asked for.
@@ -258,7 +277,7 @@ func (p *pages) render(w http.ResponseWriter, status int, name string, data any)
 	header := w.Header()
 	header.Set("Content-Type", "text/html; charset=utf-8")
 	header.Set("Cache-Control", "no-store")
-	header.Set("Content-Security-Policy", pageCSP)
+	header.Set("Content-Security-Policy", p.csp)
 	header.Set("X-Frame-Options", "DENY")
 	header.Set("X-Content-Type-Options", "nosniff")
 	// Not no-referrer: under it browsers send "Origin: null" with the form (Fetch standard, "append a request Origin

@@ -27,7 +27,7 @@ func testPages(t *testing.T, prefix string) *pages {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPages(web.Files, files, prefix)
+	p, err := newPages(web.Files, files, prefix, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,6 +46,7 @@ func pageCases(p *pages, text string) map[string]func(http.ResponseWriter) {
 		},
 		"sign out":   func(w http.ResponseWriter) { p.SignOut(w, identity.Identity{Username: text}) },
 		"signed out": func(w http.ResponseWriter) { p.SignedOut(w) },
+		"elsewhere":  func(w http.ResponseWriter) { p.Elsewhere(w, identity.Identity{Username: text}) },
 		"waiting":    func(w http.ResponseWriter) { p.Waiting(w, WaitingData{}) },
 		"waiting again": func(w http.ResponseWriter) {
 			p.Waiting(w, WaitingData{Username: text, Elapsed: time.Hour, Restarting: true})
@@ -329,7 +330,7 @@ func TestNewPagesFailsAtTheStart(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		_, err = newPages(templates, a, "")
+		_, err = newPages(templates, a, "", "")
 		if tt.want == "" {
 			if err != nil {
 				t.Errorf("%s: got the error %v, want none", tt.name, err)

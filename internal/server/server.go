@@ -37,10 +37,15 @@ type Sessions interface {
 
 // Activity follows a session while it lives.
 type Activity interface {
+	// Holds reports whether whoever was found behind the session would be found so again. False may also mean that it can't
+	// be told from the session alone.
+	Holds(ctx context.Context, session identity.Session, id identity.Identity) bool
 	// Touch notes that a person, not a polling tab, did something.
 	Touch(ctx context.Context, session identity.Session) error
 	// Watch returns a channel that is closed when the session ended or its role changed.
 	Watch(ctx context.Context, session identity.Session, id identity.Identity) <-chan struct{}
+	// WatchUser is Watch for somebody without a session, whom look gives as they are later.
+	WatchUser(ctx context.Context, look func(context.Context) (identity.User, error), id identity.Identity) <-chan struct{}
 }
 
 // Accounts is what signing in needs of the rules for users.
@@ -103,6 +108,9 @@ type Sender struct {
 	Groups      []string
 	// For, Proto and Host are the client's address, "http" or "https", and the host that the client asked for.
 	For, Proto, Host string
+	// DropCredentials says that the request's own headers hold a secret of AuthKit's.
+	DropCredentials bool
+	Turn            Turn
 }
 
 // Upstream tells how the dagster-webserver behind us is.
@@ -154,6 +162,10 @@ type Options struct {
 	Endings   Endings
 	// SecureCookie decides on the Secure attribute of the cookies that a sign-in at a provider needs; nil: as the client came.
 	SecureCookie func(*http.Request) bool
+	// Presented are asked about each request, in this order, before a session is looked for; there may be none.
+	Presented []Presenter
+	// LogoutURL is where those sign out whom a Presenter names: a URL, or a path of this host; empty: nobody knows.
+	LogoutURL string
 
 	Sessions Sessions
 	Activity Activity
@@ -180,9 +192,12 @@ type Server struct {
 	metrics    *metrics
 	started    time.Time
 	limited    *ratelimit.Requests // how often a refused attempt is written down
+	refusals   *ratelimit.Requests // how often an address may present what is no good
 	heavy      sync.Mutex          // held while a large body is read
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
+	greeted    greetings
+	again      http.Handler // judges a request anew whose sender's rights changed while it waited
 	log        zerolog.Logger
 }
 
@@ -199,7 +214,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the static files: %w", err)
 	}
-	rendered, err := newPages(o.Web, files, o.Prefix)
+	rendered, err := newPages(o.Web, files, o.Prefix, o.LogoutURL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the templates: %w", err)
 	}
@@ -215,6 +230,9 @@ func New(o Options) (*Server, error) {
 	if s.limited, err = ratelimit.NewRequests(1.0/60, 1); err != nil {
 		return nil, fmt.Errorf("limiting what is written down: %w", err)
 	}
+	if s.refusals, err = ratelimit.NewRequests(refusalsPerSecond, refusalsAtOnce); err != nil {
+		return nil, fmt.Errorf("limiting refused credentials: %w", err)
+	}
 	if s.compress, err = newCompress(); err != nil {
 		return nil, err
 	}
@@ -226,7 +244,9 @@ func (s *Server) MenuScript() string { return s.assets.URL("menu.js") }
 
 // Handler is the whole chain, outermost layer first.
 func (s *Server) Handler() http.Handler {
-	dagster := chain(http.HandlerFunc(s.enforce), s.session, s.rateLimit, s.ready, s.compress, s.body, s.authorize, s.audit)
+	judged := chain(http.HandlerFunc(s.enforce), s.authorize, s.audit)
+	s.again = s.session(judged)
+	dagster := chain(judged, s.session, s.rateLimit, s.ready, s.compress, s.body)
 	return chain(s.split(s.ours(), dagster), s.trace, s.recover, s.route, s.crossOrigin)
 }
 

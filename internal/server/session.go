@@ -14,10 +14,11 @@ import (
 // storeRetry is what a client is told to wait when the database does not answer.
 const storeRetry = 2 * time.Second
 
-// session finds out who asks. A store that does not answer is 503 with the cookie kept: it says nothing about the person.
+// session finds out who asks, by what the request says or else by its session. A store that does not answer is 503 with the
+// cookie kept: it says nothing about the person.
 func (s *Server) session(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		id, current, err := s.Sessions.Load(r)
+		who, err := s.ask(r)
 		switch {
 		case errors.Is(err, session.ErrNone):
 			s.Sessions.Clear(w, r)
@@ -26,17 +27,28 @@ func (s *Server) session(next http.Handler) http.Handler {
 			}
 			return
 		case err != nil:
-			s.storeFault(w, r, err, "loading the session")
+			s.unknown(w, r, err)
 			return
 		}
-		ctx := with(with(r.Context(), identityKey, id), sessionKey, current)
+		ctx := who.in(r.Context())
 		if isActivity(r) {
-			if err := s.Activity.Touch(ctx, current); err != nil {
+			if err := s.touch(ctx); err != nil {
 				logFrom(ctx).Warn().Err(err).Msg("noting the session's activity failed")
 			}
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// unchanged reports whether the request's sender is still the one that was found behind it, with the same rights.
+func (s *Server) unchanged(r *http.Request) bool {
+	ctx := r.Context()
+	who := identityFrom(ctx)
+	if presentedFrom(ctx) == nil && s.Activity.Holds(ctx, sessionFrom(ctx), who) {
+		return true
+	}
+	now, err := s.ask(r)
+	return err == nil && now.Equal(who)
 }
 
 // isActivity tells a person's doing from a tab that polls: documents count here, mutations where they are judged, and
@@ -54,6 +66,8 @@ func (s *Server) nobody(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		writeJSON(w, http.StatusOK, []byte("{}"))
+	case s.proxiedOnly():
+		s.unnamed(w, r)
 	case wantsDocument(r) && safeMethod(r.Method):
 		w.Header().Set("Cache-Control", "no-store")
 		http.Redirect(w, r, s.loginURL(r), http.StatusSeeOther)

@@ -47,8 +47,12 @@ func (s *Server) logRequest(log *zerolog.Logger, r *http.Request, w *recorder, a
 	if w.status() >= http.StatusInternalServerError && w.status() != http.StatusServiceUnavailable {
 		level = zerolog.WarnLevel
 	}
+	event := log.WithLevel(level)
+	if !event.Enabled() {
+		return // before anything is made for it
+	}
 	// The path only: a query string can hold run configuration.
-	log.WithLevel(level).Str("method", r.Method).Str("path", r.URL.Path).Int("status", w.status()).Int64("bytes", w.bytes).
+	event.Str("method", r.Method).Str("path", r.URL.Path).Int("status", w.status()).Int64("bytes", w.bytes).
 		Stringer("ip", address).Dur("took_ms", took).Msg("request")
 }
 

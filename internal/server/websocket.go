@@ -14,7 +14,7 @@ import (
 
 // streamGraphQL joins a browser's subscriptions with Dagster's for as long as the session lives as it is.
 func (s *Server) streamGraphQL(w http.ResponseWriter, r *http.Request) {
-	gone := s.Activity.Watch(r.Context(), sessionFrom(r.Context()), identityFrom(r.Context()))
+	gone := s.watch(r.Context())
 	s.metrics.sockets.Inc()
 	defer s.metrics.sockets.Dec()
 	s.Dagster.Stream(w, r, sender(r), &talk{server: s, request: r, rewritings: map[string]*graphql.Rewriting{}}, gone)

@@ -19,6 +19,7 @@ type entry struct {
 	version int64
 	session identity.Session
 	user    identity.User
+	who     identity.Identity
 }
 
 // cache holds rows with the database's version from before they were read. An entry is good only at that very version:

@@ -21,7 +21,17 @@ func (m *Manager) Load(r *http.Request) (identity.Identity, identity.Session, er
 	if err != nil {
 		return identity.Identity{}, identity.Session{}, err
 	}
-	return e.user.Identity(e.session.PublicID()), e.session, nil
+	return e.who, e.session, nil
+}
+
+// Holds reports whether who, whom Load found behind s, would be found so again. It costs less than another Load, as the
+// cookie need not be checked anew. False may also mean that it can't be told: then it is for Load to say.
+func (m *Manager) Holds(ctx context.Context, s identity.Session, who identity.Identity) bool {
+	if len(s.TokenHash) != len(hash{}) {
+		return false
+	}
+	e, err := m.live(ctx, hash(s.TokenHash))
+	return err == nil && e.who.Equal(who)
 }
 
 // find looks up the one live session that the request's cookies name. Cookies of two live sessions are nobody's: a browser
@@ -93,7 +103,7 @@ func (m *Manager) row(ctx context.Context, h hash, version int64, now time.Time)
 	case err != nil:
 		return nil, fmt.Errorf("look up the session: %w", err)
 	}
-	e := &entry{version: version, session: session, user: user}
+	e := &entry{version: version, session: session, user: user, who: user.Identity(session.PublicID())}
 	m.cache.put(h, e)
 	return e, nil
 }

@@ -197,7 +197,7 @@ func (s sealer) seal(h hash, secret []byte) []byte {
 	if len(secret) == 0 {
 		return nil
 	}
-	return s.aead.Seal(nil, nil, secret, h[:]) //nolint:gosec // this cipher makes its own nonce
+	return s.aead.Seal(nil, nil, secret, h[:]) //nolint:gosec // the cipher makes a random nonce itself and takes none
 }
 
 func (s sealer) open(h hash, sealed []byte) ([]byte, error) {

@@ -45,6 +45,18 @@ func BenchmarkVersionParallel(b *testing.B) {
 	})
 }
 
+// BenchmarkVersionLooked is a call that nobody made another one just before: it asks the file system and SQLite.
+func BenchmarkVersionLooked(b *testing.B) {
+	s := benchStore(b)
+	b.ReportAllocs()
+	for b.Loop() {
+		s.glance.changed()
+		if _, err := s.Version(b.Context()); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 // BenchmarkVersionAfterAudit is the dearer case: another connection has committed, and the row is read.
 func BenchmarkVersionAfterAudit(b *testing.B) {
 	s := benchStore(b)

@@ -40,6 +40,8 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"revoked sessions", testRevoke},
 		{"late sign-in", testLateSignIn},
 		{"version", testVersion},
+		{"tokens", testTokens},
+		{"tokens used and expired", testTokensUsedAndExpired},
 		{"grants", testGrants},
 		{"grants of groups", testGroupGrants},
 		{"grants and events together", testGrantEvents},
@@ -522,6 +524,16 @@ func testVersion(t *testing.T, s *Store) {
 			last = version()
 			return s.SetPassword(t.Context(), alice.RowID, "new", event())
 		}},
+		{"a token", true, func() error {
+			return s.CreateToken(t.Context(), identity.Token{Hash: []byte("t"), UserRowID: alice.RowID, Name: "t", CreatedAt: now, ExpiresAt: now}, event())
+		}},
+		{"a token's use", false, func() error { return s.TouchToken(t.Context(), []byte("t"), now) }},
+		{"a sweep of tokens", true, func() error { _, err := s.ExpireTokens(t.Context(), now, 1, event()); return err }},
+		{"an empty sweep of tokens", false, func() error { _, err := s.ExpireTokens(t.Context(), now, 1, event()); return err }},
+		{"another token", true, func() error {
+			return s.CreateToken(t.Context(), identity.Token{Hash: []byte("t"), UserRowID: alice.RowID, Name: "t", CreatedAt: now}, event())
+		}},
+		{"a revoked token", true, func() error { return s.DeleteToken(t.Context(), []byte("t"), event()) }},
 		{"a deletion", true, func() error { return s.DeleteUser(t.Context(), alice.RowID, true, event()) }},
 	} {
 		check(t, step.what, step.do())

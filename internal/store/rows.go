@@ -46,11 +46,17 @@ type userRow struct {
 	location   sql.NullString
 	grantRole  sql.NullString
 	sessionRow *sessionRow // nil: the query has no sessionColumns
+	tokenRow   *tokenRow   // nil: the query has no ownedColumns
 }
 
 type sessionRow struct {
 	session                           identity.Session
 	created, expires, seen, refreshed sql.NullInt64
+}
+
+type tokenRow struct {
+	token                  identity.Token
+	created, expires, used sql.NullInt64
 }
 
 func (r *userRow) scan(rows *sql.Rows) error {
@@ -64,6 +70,10 @@ func (r *userRow) scan(rows *sql.Rows) error {
 		into = append(into, &s.TokenHash, &s.UserRowID, &r.sessionRow.created, &r.sessionRow.expires,
 			&r.sessionRow.seen, &s.Address, &s.UserAgent, &s.Provider, &s.ProviderSession, &r.sessionRow.refreshed)
 	}
+	if r.tokenRow != nil {
+		t := &r.tokenRow.token
+		into = append(into, &t.Hash, &t.UserRowID, &t.Name, &t.Role, &t.Location, &r.tokenRow.created, &r.tokenRow.expires, &r.tokenRow.used)
+	}
 	if err := rows.Scan(into...); err != nil {
 		return err
 	}
@@ -74,6 +84,9 @@ func (r *userRow) scan(rows *sql.Rows) error {
 	if s := r.sessionRow; s != nil {
 		s.session.CreatedAt, s.session.ExpiresAt, s.session.LastSeenAt = fromMillis(s.created), fromMillis(s.expires), fromMillis(s.seen)
 		s.session.RefreshedAt = fromMillis(s.refreshed)
+	}
+	if t := r.tokenRow; t != nil {
+		t.token.CreatedAt, t.token.ExpiresAt, t.token.LastUsedAt = fromMillis(t.created), fromMillis(t.expires), fromMillis(t.used)
 	}
 	return nil
 }

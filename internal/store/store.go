@@ -41,6 +41,7 @@ type Store struct {
 	writer   *sql.DB     // one connection: SQLite has one writer at a time, and waiting here is fairer than busy retries
 	readers  *sql.DB
 	versions versions
+	glance   glance
 }
 
 // Open opens the database, and first makes or migrates it, or takes it over from the Python AuthKit. Many processes may
@@ -170,6 +171,7 @@ func (s *Store) write(ctx context.Context, step string, f func(tx *sql.Tx) error
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
+	defer s.glance.changed() // whatever became of it: a commit that failed may have happened
 	tx, err := s.writer.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: begin: %w", step, err)

@@ -442,6 +442,7 @@ func TestReplacedFile(t *testing.T) {
 		if err := replace(path); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(glanceFor)
 		for what, use := range uses {
 			if err := use(); err == nil {
 				t.Errorf("%s after the file was %s: no error", what, name)

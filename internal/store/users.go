@@ -15,8 +15,11 @@ import (
 	"dagster-authkit/internal/identity"
 )
 
-// localBackend is the backend of the users whose password is in the database.
-const localBackend = "local"
+// localBackend is the backend of the users whose password is in the database, and serviceBackend that of programs' accounts.
+const (
+	localBackend   = "local"
+	serviceBackend = "service"
+)
 
 // maxNameBytes bounds what is normalised: a stranger's name of a megabyte would cost more than it is worth. A name of 64
 // characters has at most 256 bytes. It is measured as typed, blanks included: were a name with a kilobyte of blanks
@@ -155,8 +158,17 @@ func (s *Store) Users(ctx context.Context) ([]identity.User, error) {
 // role, the user's groups, and what rules give for them, with what that backend says now. Disabled and grants are AuthKit's
 // own: they stay as they are, and are returned, with the grants of the groups and rules.
 func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.User, error) {
-	if user.Backend == localBackend || user.Backend == "" || user.Subject == "" {
+	if user.Backend == localBackend || user.Backend == serviceBackend || user.Backend == "" || user.Subject == "" {
 		return identity.User{}, fmt.Errorf("refresh user: %q is not an account of another backend", user.ID())
+	}
+	if err := s.inPlace(); err != nil {
+		return identity.User{}, fmt.Errorf("refresh user: %w", err)
+	}
+	if known, same, err := s.unchanged(ctx, user); err != nil || same {
+		if err != nil {
+			err = fmt.Errorf("refresh user: %w", err)
+		}
+		return known, err
 	}
 	err := s.write(ctx, "refresh user", func(tx *sql.Tx) error {
 		_, err := insertUser(ctx, tx, user, "")

@@ -115,7 +115,7 @@ func (c check) secret(ctx context.Context) {
 		_, err = c.oauth(endpoint).Exchange(c.ask(ctx), "authkit-check-of-the-client-secret", oauth2.VerifierOption(oauth2.GenerateVerifier()))
 		err = exchangeFailed(err)
 	}
-	refusal, isRefused := errors.AsType[*auth.RefusedError](err)
+	refusal, isRefused := errors.AsType[*auth.DeclinedError](err)
 	switch {
 	case errors.Is(err, auth.ErrStale):
 		c.say("client", "the provider knows client ID and secret (it refused the code, which was made up)")

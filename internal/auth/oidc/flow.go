@@ -93,7 +93,7 @@ func (p *Providers) Depart(ctx context.Context, id, next string) (auth.Departure
 }
 
 // Arrive finishes a sign-in: query is what the provider sent the browser back with, and sealed the ticket of that state, which
-// is good once. The error is ErrUnknown, auth.ErrStale, auth.ErrUnavailable, an auth.NoRoleError, an auth.RefusedError, or a
+// is good once. The error is ErrUnknown, auth.ErrStale, auth.ErrUnavailable, an auth.NoRoleError, an auth.DeclinedError, or a
 // fault.
 func (p *Providers) Arrive(ctx context.Context, id string, query url.Values, sealed string) (auth.Arrival, error) {
 	one := p.find(id)
@@ -185,7 +185,7 @@ func refused(reason string, err error) error {
 	if reason == reasonRegistered {
 		message = messageRegistered
 	}
-	return &auth.RefusedError{Reason: reason, Message: message, Err: err}
+	return &auth.DeclinedError{Reason: reason, Message: message, Err: err}
 }
 
 // providerRefused puts an error code of RFC 6749 or OpenID Connect into our words; the provider's own text is nobody's to show,
@@ -194,15 +194,15 @@ func providerRefused(code string) error {
 	err := fmt.Errorf("the provider's error is %.60q", code)
 	switch code {
 	case "access_denied":
-		return &auth.RefusedError{Reason: reasonDenied, Err: err, Message: "The sign-in was cancelled, or the provider does not let you in here."}
+		return &auth.DeclinedError{Reason: reasonDenied, Err: err, Message: "The sign-in was cancelled, or the provider does not let you in here."}
 	case "temporarily_unavailable", "server_error":
 		return fmt.Errorf("%w: %w", auth.ErrUnavailable, err)
 	case "login_required", "interaction_required", "consent_required", "account_selection_required":
-		return &auth.RefusedError{Reason: reasonProvider, Err: err, Message: "The provider wants you to sign in there first. Try again."}
+		return &auth.DeclinedError{Reason: reasonProvider, Err: err, Message: "The provider wants you to sign in there first. Try again."}
 	case "unauthorized_client", "invalid_scope", "invalid_request", "unsupported_response_type", "invalid_client":
 		return refused(reasonRegistered, err)
 	}
-	return &auth.RefusedError{Reason: reasonProvider, Err: err, Message: "The provider did not sign you in. Try again; if it happens again, tell an administrator of this Dagster."}
+	return &auth.DeclinedError{Reason: reasonProvider, Err: err, Message: "The provider did not sign you in. Try again; if it happens again, tell an administrator of this Dagster."}
 }
 
 // exchangeFailed sorts what a token endpoint can answer. Its body is left out of the error: it may hold anything.

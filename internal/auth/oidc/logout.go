@@ -66,7 +66,7 @@ func BackchannelURI(baseURL, id string) string {
 }
 
 // Heed reads a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.6). It is good once. The error is ErrUnknown,
-// auth.ErrUnavailable, or an auth.RefusedError for a token that is not to be believed.
+// auth.ErrUnavailable, or an auth.DeclinedError for a token that is not to be believed.
 func (p *Providers) Heed(ctx context.Context, id, token string) (auth.Notice, error) {
 	one := p.find(id)
 	if one == nil {

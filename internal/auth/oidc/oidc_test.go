@@ -20,7 +20,7 @@ import (
 	"dagster-authkit/internal/identity"
 )
 
-func errorsAs(err error) (*auth.RefusedError, bool) { return errors.AsType[*auth.RefusedError](err) }
+func errorsAs(err error) (*auth.DeclinedError, bool) { return errors.AsType[*auth.DeclinedError](err) }
 
 func sentinel(err error) string {
 	_, roleless := errors.AsType[*auth.NoRoleError](err)

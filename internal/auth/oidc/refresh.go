@@ -117,7 +117,7 @@ func (p *provider) renew(ctx context.Context, m memory) (*oauth2.Token, error) {
 
 // gone makes of a refusal the end of the session.
 func gone(err error) error {
-	if _, is := errors.AsType[*auth.RefusedError](err); is {
+	if _, is := errors.AsType[*auth.DeclinedError](err); is {
 		return fmt.Errorf("%w: %w", auth.ErrGone, err)
 	}
 	return err

@@ -1,0 +1,75 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/token"
+	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/session"
+)
+
+// staticToken is the zero Static when the environment has none.
+func staticToken(cfg config.Config) token.Static {
+	return token.Static{
+		Token: cfg.ServiceToken.Reveal(), Header: cfg.ServiceTokenHeader, User: cfg.ServiceTokenUser, Role: cfg.ServiceTokenRole,
+	}
+}
+
+// confirm asks about a token's owner as sessions ask about theirs, with no secret of a session.
+func confirm(refresh session.Refresh) token.Confirm {
+	if refresh == nil {
+		return nil
+	}
+	return func(ctx context.Context, owner identity.User) error {
+		_, err := refresh(ctx, owner, identity.Voucher{})
+		if errors.Is(err, session.ErrGone) {
+			return fmt.Errorf("%w: %w", auth.ErrGone, err)
+		}
+		return err
+	}
+}
+
+const (
+	// tokensSweep is how long a token may be over before the trail says so. Nobody gets in with it meanwhile.
+	tokensSweep      = time.Minute
+	tokensSweepBatch = 500
+)
+
+// sweepTokens deletes the tokens that are over, and tells of them, until ctx ends.
+func (a *App) sweepTokens(ctx context.Context) error {
+	ticker := time.NewTicker(tokensSweep)
+	defer ticker.Stop()
+	for {
+		a.sweepTokensOnce(ctx)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (a *App) sweepTokensOnce(ctx context.Context) {
+	for ctx.Err() == nil {
+		now := time.Now().UTC()
+		events, err := a.store.ExpireTokens(ctx, now, tokensSweepBatch, audit.Event{Type: audit.EventTokenExpired, Timestamp: now})
+		if err != nil {
+			if ctx.Err() == nil {
+				a.log.Warn().Err(err).Msg("sweeping the expired tokens failed")
+			}
+			return
+		}
+		for _, event := range events {
+			a.trail.Line(event)
+		}
+		if len(events) < tokensSweepBatch {
+			return
+		}
+	}
+}

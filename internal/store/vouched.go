@@ -1,0 +1,53 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"slices"
+
+	"dagster-authkit/internal/identity"
+)
+
+// unchanged gives the account as it is when the database says of it already what UpsertUser would write, groups and what
+// rules give included. It takes no lock: a proxy in front says who somebody is with every request, and nearly always the same.
+func (s *Store) unchanged(ctx context.Context, user identity.User) (known identity.User, same bool, err error) {
+	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // all that is compared is of one moment
+	if err != nil {
+		return identity.User{}, false, fmt.Errorf("begin: %w", err)
+	}
+	defer func() { err = errors.Join(err, tx.Rollback()) }()
+	known, err = userBySubject(ctx, tx, user.Backend, user.Subject)
+	if errors.Is(err, identity.ErrNotFound) {
+		return identity.User{}, false, nil
+	}
+	if err != nil {
+		return identity.User{}, false, err
+	}
+	if known.Name != user.Name || known.Email != user.Email || known.FullName != user.FullName || known.Role != user.Role {
+		return known, false, nil
+	}
+	groups, err := names(ctx, tx, `SELECT group_name FROM user_groups WHERE user_id = $1`, known.RowID)
+	if err != nil {
+		return identity.User{}, false, fmt.Errorf("read groups: %w", err)
+	}
+	given, err := ruleGrants(ctx, tx, known.RowID)
+	if err != nil {
+		return identity.User{}, false, fmt.Errorf("read the grants of rules: %w", err)
+	}
+	return known, sameMembers(groups, keepable(user.Groups)) && sameMembers(given, user.RuleGrants), nil
+}
+
+// keepable are the groups that are stored: those whose name a grant can have.
+func keepable(groups []string) []string {
+	return slices.DeleteFunc(slices.Clone(groups), func(group string) bool { return group == "" || !isText(group) })
+}
+
+// sameMembers compares two lists as sets.
+func sameMembers[T comparable](a, b []T) bool {
+	within := func(one, other []T) bool {
+		return !slices.ContainsFunc(one, func(member T) bool { return !slices.Contains(other, member) })
+	}
+	return within(a, b) && within(b, a)
+}
