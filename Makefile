@@ -48,7 +48,7 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 	@./examples/demo.sh
 
 .PHONY: test
-test: build venv venv-python-authkit chromium nginx directories ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
+test: build venv venv-python-authkit chromium nginx directories oidc-provider ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
 	go test -race ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
 	go test -timeout 45m ./e2e/...
@@ -74,6 +74,18 @@ matrix: $(MATRIX_VERSIONS:%=.venv-matrix/%/made) ## the oracle, roles, surface a
 chromium:
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium >/dev/null; }
+
+# Signing in by OpenID Connect is tested on node-oidc-provider. Debian's Node.js is installed when there is none and we may;
+# otherwise those tests are skipped by name, which fails where CI is set.
+.PHONY: oidc-provider
+oidc-provider:
+	@command -v npm >/dev/null || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nodejs npm >/dev/null; }
+	@! command -v npm >/dev/null || $(MAKE) -s e2e/testdata/oidc-provider/node_modules/.package-lock.json
+
+e2e/testdata/oidc-provider/node_modules/.package-lock.json: e2e/testdata/oidc-provider/package-lock.json
+	npm ci --prefix e2e/testdata/oidc-provider --omit-lockfile-registry-resolved --no-audit --no-fund --loglevel=error >/dev/null
+	touch $@
 
 # So do the tests of a proxy in front need nginx.
 .PHONY: nginx

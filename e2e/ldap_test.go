@@ -44,7 +44,7 @@ type me struct {
 	status                         int
 }
 
-func (c *client) account() me {
+func (c *client) whoAmI() me {
 	c.t.Helper()
 	resp, body := c.do("GET", "/auth/me", "")
 	m := me{status: resp.StatusCode}
@@ -76,7 +76,7 @@ func twoOfOneName(t *testing.T, k *kit) {
 		{remote, me{"ed", "ed@example.com", "editor", "ldap", 200}},
 		{local, me{"ed", "ed@example.com", "editor", "local", 200}},
 	} {
-		if got := tc.c.account(); got != tc.want {
+		if got := tc.c.whoAmI(); got != tc.want {
 			t.Errorf("got %+v, want %+v", got, tc.want)
 		}
 	}
@@ -94,7 +94,7 @@ func twoOfOneName(t *testing.T, k *kit) {
 		t.Errorf("the trail has the identities %q, want that of the directory's ed by entryUUID and local:ed", subjects)
 	}
 	k.cli("", "revoke-sessions", subjects[0])
-	if a, b := remote.account().status, local.account().status; a != http.StatusUnauthorized || b != http.StatusOK {
+	if a, b := remote.whoAmI().status, local.whoAmI().status; a != http.StatusUnauthorized || b != http.StatusOK {
 		t.Errorf("after revoking the sessions of the directory's ed: got %d for that one and %d for the local one, want 401 and 200", a, b)
 	}
 }
@@ -152,20 +152,20 @@ func whoMayNot(t *testing.T, k *kit) {
 
 func groupsChange(t *testing.T, k *kit, s *directory.Slapd) {
 	c := k.fromDirectory("vic")
-	if got := c.account(); got.Role != "viewer" {
+	if got := c.whoAmI(); got.Role != "viewer" {
 		t.Fatalf("got %+v, want a viewer", got)
 	}
 	s.AddValue(directory.GroupDN("admins"), "member", directory.PersonDN("vic"))
-	if got := k.fromDirectory("vic").account(); got.Role != "admin" {
+	if got := k.fromDirectory("vic").whoAmI(); got.Role != "admin" {
 		t.Errorf("at the next sign-in: got %+v, want an admin", got)
 	}
 	s.DeleteValue(directory.GroupDN("admins"), "member", directory.PersonDN("vic"))
-	k.eventually(30*time.Second, "vic, out of the group, is a viewer in her open session", func() bool { return c.account().Role == "viewer" })
+	k.eventually(30*time.Second, "vic, out of the group, is a viewer in her open session", func() bool { return c.whoAmI().Role == "viewer" })
 	s.AddValue(directory.GroupDN("editors"), "member", directory.PersonDN("vic"))
-	k.eventually(30*time.Second, "vic, in another group, is an editor in her open session", func() bool { return c.account().Role == "editor" })
+	k.eventually(30*time.Second, "vic, in another group, is an editor in her open session", func() bool { return c.whoAmI().Role == "editor" })
 	s.DeleteValue(directory.GroupDN("editors"), "member", directory.PersonDN("vic"))
 	s.DeleteValue(directory.GroupDN("viewers"), "member", directory.PersonDN("vic"))
-	k.eventually(30*time.Second, "vic, in no group, has no session", func() bool { return c.account().status == http.StatusUnauthorized })
+	k.eventually(30*time.Second, "vic, in no group, has no session", func() bool { return c.whoAmI().status == http.StatusUnauthorized })
 	s.AddValue(directory.GroupDN("viewers"), "member", directory.PersonDN("vic"))
 }
 
@@ -193,10 +193,10 @@ func deletedInDirectory(t *testing.T, k *kit, s *directory.Slapd) {
 	if _, _, err = conn.Read(within); websocket.CloseStatus(err) != 4401 {
 		t.Errorf("the WebSocket of a deleted person ended with %v, want 4401", err)
 	}
-	if got := gone.account(); got.status != http.StatusUnauthorized {
+	if got := gone.whoAmI(); got.status != http.StatusUnauthorized {
 		t.Errorf("the session of a deleted person: got %d, want 401", got.status)
 	}
-	k.eventually(30*time.Second, "the renamed person has the new name in the open session", func() bool { return moved.account().Username == "elsewhere" })
+	k.eventually(30*time.Second, "the renamed person has the new name in the open session", func() bool { return moved.whoAmI().Username == "elsewhere" })
 	if got := talk(t, bystander, 1, initFrame); len(got) != 1 || got[0] != "connection_ack" {
 		t.Errorf("the renamed person's WebSocket answered %v, want connection_ack", got)
 	}
@@ -243,15 +243,15 @@ func directoryDown(t *testing.T, k *kit, s *directory.Slapd) {
 	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "does not answer") || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("signing in: got %d, want 503 that says why\n%s", resp.StatusCode, body)
 	}
-	if got := k.signIn("ada").account(); got.Backend != "local" || got.Role != "admin" {
+	if got := k.signIn("ada").whoAmI(); got.Backend != "local" || got.Role != "admin" {
 		t.Errorf("the local admin: got %+v", got)
 	}
-	if got := c.account(); got.status != http.StatusOK {
+	if got := c.whoAmI(); got.status != http.StatusOK {
 		t.Errorf("an open session: got %d, want 200", got.status)
 	}
-	k.eventually(60*time.Second, "the open session is overdue", func() bool { return c.account().status == http.StatusServiceUnavailable })
+	k.eventually(60*time.Second, "the open session is overdue", func() bool { return c.whoAmI().status == http.StatusServiceUnavailable })
 	s.Start()
-	k.eventually(60*time.Second, "the open session goes on", func() bool { return c.account().status == http.StatusOK })
+	k.eventually(60*time.Second, "the open session goes on", func() bool { return c.whoAmI().status == http.StatusOK })
 	k.fromDirectory("larry")
 }
 
@@ -296,14 +296,14 @@ func TestActiveDirectory(t *testing.T) {
 		t.Fatal(err)
 	}
 	k := start(t, options{noUsers: true, args: []string{"--config", config}})
-	if got := k.fromDirectory("ada").account(); got.Role != "admin" || got.Backend != "ldap" {
+	if got := k.fromDirectory("ada").whoAmI(); got.Role != "admin" || got.Backend != "ldap" {
 		t.Errorf("ada: got %+v, want an admin", got)
 	}
 	dora := k.anonymous()
 	if resp, body := dora.login("dora@"+directory.Domain, directory.Password("dora")); resp.StatusCode != http.StatusSeeOther {
 		t.Fatalf("dora, by her userPrincipalName: got %d, want 303\n%s", resp.StatusCode, body)
 	}
-	if got := dora.account(); got.Role != "launcher" || got.Username != "dora" {
+	if got := dora.whoAmI(); got.Role != "launcher" || got.Username != "dora" {
 		t.Errorf("dora, by a group in a group: got %+v, want a launcher", got)
 	}
 	if resp, body := k.anonymous().login("mia", directory.Password("mia")); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "has to be changed") {
@@ -313,7 +313,7 @@ func TestActiveDirectory(t *testing.T) {
 	if resp, _ := k.anonymous().login("dora", directory.Password("dora")); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("dora, disabled: got %d, want 401", resp.StatusCode)
 	}
-	k.eventually(30*time.Second, "the session of the disabled dora ends", func() bool { return dora.account().status == http.StatusUnauthorized })
+	k.eventually(30*time.Second, "the session of the disabled dora ends", func() bool { return dora.whoAmI().status == http.StatusUnauthorized })
 	if out := k.cli("", "check-ldap", "--config", config, "--user", "vic"); !strings.Contains(out, "launcher, by the rule for the group CN=Dagster Users") {
 		t.Errorf("check-ldap:\n%s", out)
 	}

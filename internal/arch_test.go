@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"internal/audit":       parts,
 	"internal/auth":        parts,
 	"internal/auth/remote": {},
+	"internal/auth/oidc":   {"internal/auth", "internal/auth/remote", "internal/identity"},
 	"internal/auth/header": append([]string{"internal/auth"}, parts...),
 	"internal/auth/token":  {"internal/auth", "internal/identity", "internal/policy"},
 	"internal/auth/ldap":   append([]string{"internal/auth"}, parts...),
@@ -42,6 +43,7 @@ var mayImport = map[string][]string{
 		"internal/app", "internal/config", "internal/store", "internal/identity", "internal/graphql",
 		"internal/policy", "internal/auth", "internal/audit", "internal/accounts",
 		"internal/auth/ldap", // check-ldap walks through its steps
+		"internal/auth/oidc", // check-oidc says what it finds
 		"internal/dagster",   // explain asks Dagster where things live, by the server's own questions
 	},
 	"cmd/dagster-authkit": {"internal/cli", "internal/supervisor"},

@@ -58,6 +58,9 @@ type Sessions interface {
 	Sessions(ctx context.Context, userRowID int64) ([]identity.Session, []identity.User, error)
 	// RevokeSessions ends them, and returns the events that it stored: the one given, filled in for each session.
 	RevokeSessions(ctx context.Context, userRowID int64, event audit.Event) ([]audit.Event, error)
+	// RevokeProviderSessions does so for those that a provider of the backend began: the one that it calls by that name, or,
+	// without a name, all of the subject's.
+	RevokeProviderSessions(ctx context.Context, backend, provider, providerSession, subject string, event audit.Event) ([]audit.Event, error)
 }
 
 // Attempts are the failed sign-ins that are counted.

@@ -15,6 +15,7 @@ import (
 
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/store"
@@ -211,6 +212,9 @@ func TestEvents(t *testing.T) {
 	d.signIn(t, alice, "token-two", time.Hour)
 	if n, err := d.RevokeSessions(t.Context(), by, "ALICE"); n != 2 || err != nil {
 		t.Errorf("revoked %d, %v, want 2", n, err)
+	}
+	if n, err := d.SignedOutElsewhere(t.Context(), "local", auth.Notice{Provider: "corp", Subject: "alice"}, "r1", "192.0.2.1"); n != 0 || err != nil {
+		t.Errorf("a provider that began nothing ended %d sessions, %v", n, err)
 	}
 	check(t, "delete", d.Delete(t.Context(), by, "alice", false))
 	one := func(kind, role, by string) audit.Event {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 )
 
@@ -52,9 +53,25 @@ func (s *Service) RevokeSessions(ctx context.Context, by, nameOrID string) (int,
 func (s *Service) RevokeAll(ctx context.Context, by string) (int, error) { return s.revoke(ctx, by, 0) }
 
 func (s *Service) revoke(ctx context.Context, by string, rowID int64) (int, error) {
-	events, err := s.sessions.RevokeSessions(ctx, rowID, audit.Event{
+	return s.ended(s.sessions.RevokeSessions(ctx, rowID, audit.Event{
 		Type: audit.EventSessionRevoked, PerformedBy: by, Timestamp: time.Now().UTC(),
-	})
+	}))
+}
+
+// ReasonSignedOutElsewhere is why a session ended of which its provider said that it is over.
+const ReasonSignedOutElsewhere = "SIGNED_OUT_AT_PROVIDER"
+
+// SignedOutElsewhere ends what a provider began and says is over, and says how many sessions that were. With a session of the
+// provider it is that one, without all of the subject's. One event is stored for each; requestID and address are of the
+// provider's request.
+func (s *Service) SignedOutElsewhere(ctx context.Context, backend string, notice auth.Notice, requestID, address string) (int, error) {
+	return s.ended(s.sessions.RevokeProviderSessions(ctx, backend, notice.Provider, notice.Session, notice.Subject, audit.Event{
+		Type: audit.EventSessionRevoked, PerformedBy: backend + ":" + notice.Provider, Reason: ReasonSignedOutElsewhere,
+		Timestamp: time.Now().UTC(), RequestID: requestID, IP: address,
+	}))
+}
+
+func (s *Service) ended(events []audit.Event, err error) (int, error) {
 	if err != nil {
 		return 0, err
 	}

@@ -129,16 +129,20 @@ func (a *App) build(ctx context.Context, o Options) error {
 	if err := bootstrap(ctx, users, a.store, cfg, a.log); err != nil {
 		return err
 	}
-	a.ways, err = newBackends(a.store, passwords, roles, cfg, a.log)
+	key, err := secretKey(cfg)
 	if err != nil {
 		return err
 	}
-	if a.sessions, err = newSessions(a.store, a.trail, a.ways.refresh(a.store), cfg, a.log); err != nil {
+	a.ways, err = newBackends(a.store, passwords, roles, key, cfg, a.log)
+	if err != nil {
+		return err
+	}
+	if a.sessions, err = newSessions(a.store, a.trail, a.ways.refresh(a.store), key, cfg, a.log); err != nil {
 		return err
 	}
 	programs, err := token.NewKeeper(token.Options{
 		Rows: a.store, Roles: roles, Backends: cfg.Backends, Static: staticToken(cfg), Log: a.log,
-		Confirm: confirm(a.ways.refresh(a.store)), Vouching: a.ways.vouching(), ConfirmInterval: cfg.RefreshInterval,
+		Confirm: confirm(a.ways.refresh(a.store)), Vouching: a.ways.knowing(), ConfirmInterval: cfg.RefreshInterval,
 	})
 	if err != nil {
 		return err
@@ -165,7 +169,8 @@ func (a *App) build(ctx context.Context, o Options) error {
 		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
 		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
-		Backend: a.ways.passwords, Backends: cfg.Backends, Vouching: a.ways.vouching(), Contact: cfg.Contact,
+		Backend: a.ways.serverBackend(), Providers: a.ways.serverProviders(), Endings: users, SecureCookie: secure(cfg),
+		Backends: cfg.Backends, Vouching: a.ways.vouching(), Contact: cfg.Contact,
 		Presented: append([]server.Presenter{programs}, a.ways.presenters...), LogoutURL: cfg.Proxy.LogoutURL,
 		Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
 		Attempts: signInLimit, Requests: requestLimit,

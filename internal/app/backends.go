@@ -10,6 +10,7 @@ import (
 
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/ldap"
+	"dagster-authkit/internal/auth/oidc"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
@@ -24,13 +25,17 @@ type backends struct {
 	passwords auth.Order
 	// refreshers are those that are asked again later, by name.
 	refreshers map[string]auth.Refresher
+	// providers are the ways to sign in on somebody else's page; nil: there are none.
+	providers *oidc.Providers
 	// presenters are those that say at each request who sent it.
 	presenters []server.Presenter
 	// close gives back what a backend keeps open; nil: nothing.
 	close func()
 }
 
-func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, cfg config.Config, log zerolog.Logger) (*backends, error) {
+func newBackends(
+	rows *store.Store, passwords *auth.Passwords, roles *policy.Roles, key []byte, cfg config.Config, log zerolog.Logger,
+) (*backends, error) {
 	b := &backends{refreshers: map[string]auth.Refresher{}}
 	for _, name := range cfg.Backends {
 		switch name {
@@ -49,6 +54,12 @@ func newBackends(rows *store.Store, passwords *auth.Passwords, roles *policy.Rol
 			b.refreshers[directory.Name()], b.close = directory, directory.Close
 		case config.BackendDummy:
 			b.passwords = append(b.passwords, auth.NewDummy())
+		case config.BackendOIDC:
+			var err error
+			if b.providers, err = NewProviders(cfg, roles, key); err != nil {
+				return nil, err
+			}
+			b.refreshers[name] = b.providers
 		case config.BackendHeader:
 			presenter, err := newHeader(rows, roles, cfg)
 			if err != nil {
@@ -75,6 +86,38 @@ func LDAPOptions(cfg config.Config, roles *policy.Roles, log zerolog.Logger) lda
 	}
 }
 
+// NewProviders makes the OpenID Connect providers of the settings. It asks none of them.
+func NewProviders(cfg config.Config, roles *policy.Roles, key []byte) (*oidc.Providers, error) {
+	exact := func(group string) string { return group } // a claim is written by a program, always the same way
+	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{Rules: cfg.GroupRules, Default: cfg.DefaultRole, Roles: roles, Normal: exact})
+	if err != nil {
+		return nil, err
+	}
+	o := oidc.Options{BaseURL: cfg.ExternalURL.String() + cfg.PathPrefix, Key: key, Rules: rules, Unchecked: cfg.OIDCUnchecked}
+	for _, p := range cfg.OIDC {
+		o.Providers = append(o.Providers, oidc.ProviderOptions{
+			ID: p.ID, Name: p.Name, Preset: p.Preset, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(),
+			Scopes: p.Scopes, GroupsClaim: p.GroupsClaim, AllowedDomains: p.AllowedDomains, AllowedGroups: p.AllowedGroups, CAFile: p.CACert,
+		})
+	}
+	return oidc.New(o)
+}
+
+// serverBackend and serverProviders are nil where there are none: an interface that holds a nil pointer is not.
+func (b *backends) serverBackend() auth.Backend {
+	if len(b.passwords) == 0 {
+		return nil
+	}
+	return b.passwords
+}
+
+func (b *backends) serverProviders() server.Providers {
+	if b.providers == nil {
+		return nil
+	}
+	return b.providers
+}
+
 // vouching are the names of those that are asked again later.
 func (b *backends) vouching() []string {
 	names := make([]string, 0, len(b.refreshers))
@@ -82,6 +125,12 @@ func (b *backends) vouching() []string {
 		names = append(names, name)
 	}
 	return names
+}
+
+// knowing are those of them that can be asked about somebody of whom there is no session. OpenID Connect providers can't: they
+// are asked by the refresh token of one.
+func (b *backends) knowing() []string {
+	return slices.DeleteFunc(b.vouching(), func(name string) bool { return name == config.BackendOIDC })
 }
 
 // refresh is nil when no backend has to be asked.

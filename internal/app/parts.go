@@ -18,6 +18,7 @@ import (
 
 	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth/oidc"
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/ratelimit"
@@ -56,24 +57,26 @@ func bootstrap(ctx context.Context, users *accounts.Service, rows *store.Store, 
 	if err != nil {
 		return fmt.Errorf("looking for users: %w", err)
 	}
-	if !has {
+	if !has && len(cfg.Backends) == 1 {
 		log.Warn().Msgf("nobody can sign in yet: make the first admin with: dagster-authkit add-user NAME --admin --db %s", cfg.Database)
 	}
 	return nil
 }
 
-func newSessions(
-	rows *store.Store, trail *audit.Trail, refresh session.Refresh, cfg config.Config, log zerolog.Logger,
-) (*session.Manager, error) {
-	secret := cfg.SecretKey.Reveal()
-	if !cfg.SecretKey.IsSet() {
-		var err error
-		if secret, err = secretBeside(cfg.Database); err != nil {
-			return nil, err
-		}
+// secretKey is the one that was given, or the one beside the database. Whoever uses it derives a key of their own from it.
+func secretKey(cfg config.Config) ([]byte, error) {
+	if cfg.SecretKey.IsSet() {
+		return []byte(cfg.SecretKey.Reveal()), nil
 	}
+	secret, err := secretBeside(cfg.Database)
+	return []byte(secret), err
+}
+
+func newSessions(
+	rows *store.Store, trail *audit.Trail, refresh session.Refresh, key []byte, cfg config.Config, log zerolog.Logger,
+) (*session.Manager, error) {
 	return session.New(session.Options{
-		Rows: rows, Key: []byte(secret), MaxAge: cfg.SessionMaxAge, IdleTimeout: cfg.SessionIdleTimeout,
+		Rows: rows, Key: key, MaxAge: cfg.SessionMaxAge, IdleTimeout: cfg.SessionIdleTimeout,
 		CookieName: cfg.CookieName, Path: cfg.PathPrefix + "/", Secure: secure(cfg),
 		SameSite: cfg.CookieSameSite, Backends: cfg.Backends, Sweep: sweep(rows),
 		Refresh: refresh, RefreshInterval: cfg.RefreshInterval,
@@ -156,6 +159,12 @@ func (a *App) announce() {
 	cfg := a.cfg
 	a.log.Info().Str("address", a.address()).Strs("backends", cfg.Backends).
 		Str("database", absolute(cfg.Database)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
+	for _, provider := range cfg.OIDC {
+		if cfg.Has(config.BackendOIDC) {
+			a.log.Info().Str("provider", provider.ID).Str("redirect_uri", oidc.RedirectURI(cfg.ExternalURL.String()+cfg.PathPrefix, provider.ID)).
+				Msg("register this redirect URI at the provider; dagster-authkit check-oidc says what works")
+		}
+	}
 	if cfg.ReportOnly {
 		a.log.Warn().Msg("NOT SAFE: report-only: everybody who is signed in may do everything; what their roles forbid is only written down, as WOULD_DENY in the audit trail")
 	}

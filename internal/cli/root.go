@@ -31,7 +31,7 @@ func (p program) root() *cobra.Command {
 		}
 	}
 	root.AddCommand(p.databaseCommands()...)
-	root.AddCommand(p.listPermissions(), p.explain(), p.checkConfig(), p.checkLDAP(), p.showVersion())
+	root.AddCommand(p.listPermissions(), p.explain(), p.checkConfig(), p.checkLDAP(), p.checkOIDC(), p.showVersion())
 	for _, cmd := range root.Commands() {
 		if cmd.ValidArgsFunction == nil {
 			// No argument of ours is a file, which the shell would offer otherwise.

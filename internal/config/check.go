@@ -28,6 +28,7 @@ func (c Config) check(in *input) []error {
 		}
 	}
 	problems = append(problems, c.checkRoles(in)...)
+	problems = append(problems, c.checkOIDC(in)...)
 	problems = append(problems, c.checkProxy(in)...)
 	problems = append(problems, c.checkServiceRole(in)...)
 	problems = append(problems, c.checkLDAP(in)...)
@@ -79,6 +80,7 @@ func (c Config) caution(in *input) {
 		}
 	}
 	c.cautionLDAP(in)
+	c.cautionOIDC(in)
 	if c.UpstreamInsecure && c.Upstream == nil {
 		in.warn("%s does nothing without --upstream", in.given["DAGSTER_AUTH_UPSTREAM_INSECURE"])
 	}

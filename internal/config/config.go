@@ -62,6 +62,10 @@ type Config struct {
 	Contact string
 	// RefreshInterval is how often a backend that keeps its users elsewhere is asked about those who are signed in.
 	RefreshInterval time.Duration
+	// OIDC are the OpenID Connect providers, in the order of their buttons.
+	OIDC []OIDCProvider
+	// OIDCUnchecked is how long somebody stays signed in whom the provider can't be asked about.
+	OIDCUnchecked time.Duration
 	// Proxy is how a proxy in front says who somebody is, for the backend header.
 	Proxy Proxy
 	// LDAP are the settings of the directory, complete when ldap is one of Backends.
@@ -190,7 +194,8 @@ func Load(src Source) (Config, []Warning, error) {
 	return cfg, warnings, err
 }
 
-// Inspect is Load, and tells where each value came from. The custom roles come last, each with its permissions, and the rules for groups.
+// Inspect is Load, and tells where each value came from. The custom roles come last, each with its permissions, then the rules for groups and the
+// providers.
 func Inspect(src Source) (Config, []Value, []Warning, error) {
 	in := newInput(src)
 	cfg := Config{ChildArgs: src.ChildArgs, Executable: src.Executable}
@@ -204,6 +209,8 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 		}
 	}
 	cfg.Roles, cfg.GroupRules = in.file.customRoles(), in.file.groupRules()
+	cfg.nameProvider()
+	cfg.OIDC = append(cfg.OIDC, in.file.oidcProviders()...)
 	cfg.Proxy.fill(in)
 	cfg.settleLDAP()
 	problems = append(problems, cfg.check(in)...)
@@ -212,7 +219,7 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 		return Config{}, nil, nil, err
 	}
 	cfg.caution(in)
-	return withoutPaths(cfg), slices.Concat(in.values, in.file.roleValues(), in.file.groupValues()), in.warnings, nil
+	return withoutPaths(cfg), slices.Concat(in.values, in.file.roleValues(), in.file.groupValues(), in.file.providerValues()), in.warnings, nil
 }
 
 // Shared reads what commands need: the custom roles, and of the settings only those of the variables named, as users must be

@@ -22,7 +22,7 @@ func defaults() Config {
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		ServiceTokenHeader: "Dagster-Cloud-Api-Token", ServiceTokenUser: "service-token", ServiceTokenRole: "viewer",
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
-		RefreshInterval: 15 * time.Minute, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
+		RefreshInterval: 15 * time.Minute, OIDCUnchecked: 8 * time.Hour, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
 		Proxy: Proxy{
 			UserHeader: "Remote-User", GroupsHeader: "Remote-Groups", EmailHeader: "Remote-Email", NameHeader: "Remote-Name",
 			UserClaim: "email", GroupsClaim: "groups",
@@ -70,11 +70,14 @@ func TestLoadReadsSettings(t *testing.T) {
 			env: []string{
 				"DAGSTER_AUTH_BACKEND=LDAP, oauth,proxy,sqlite", "DAGSTER_AUTH_PROXY_TRUSTED_IPS=10.0.0.1 10.0.0.2", "DAGSTER_AUTH_DEFAULT_ROLE=viewer",
 				"DAGSTER_AUTH_LDAP_SERVER=ldaps://x", "DAGSTER_AUTH_LDAP_BASE_DN=ou=p,dc=x",
+				"DAGSTER_AUTH_EXTERNAL_URL=https://dagster.example.com", "DAGSTER_AUTH_OIDC_PRESET=google", "DAGSTER_AUTH_OIDC_CLIENT_ID=x",
 			},
 			want: func(c *Config) {
 				c.Backends, c.DefaultRole = []string{"ldap", "oidc", "header", "local"}, "viewer"
 				c.TrustedProxies = prefixes("10.0.0.1/32", "10.0.0.2/32")
 				c.LDAP.Servers, c.LDAP.BaseDN, c.LDAP.GroupBaseDN = []string{"ldaps://x:636"}, "ou=p,dc=x", "dc=x"
+				c.ExternalURL = &url.URL{Scheme: "https", Host: "dagster.example.com"}
+				c.OIDC = []OIDCProvider{{ID: "google", Preset: "google", ClientID: "x"}}
 			},
 		},
 		"roles from elsewhere": {
@@ -409,7 +412,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 			t.Errorf("%s: got %+v (there: %v), want default %q", name, s, ok, want)
 		}
 	}
-	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_SERVICE_TOKEN", "DAGSTER_AUTH_LDAP_BIND_PASSWORD"}
+	secrets := []string{"DAGSTER_AUTH_SECRET_KEY", "DAGSTER_AUTH_ADMIN_PASSWORD", "DAGSTER_AUTH_METRICS_TOKEN", "DAGSTER_AUTH_DATABASE_URL", "DAGSTER_AUTH_SERVICE_TOKEN", "DAGSTER_AUTH_LDAP_BIND_PASSWORD", "DAGSTER_AUTH_OIDC_CLIENT_SECRET"}
 	for name, s := range byName {
 		if s.Env == name && s.Secret != slices.Contains(secrets, name) {
 			t.Errorf("%s: Secret is %v", name, s.Secret)
@@ -420,7 +423,7 @@ func TestSettingsHaveTheNamesOfTheDesign(t *testing.T) {
 func TestMarkdownHasEverySetting(t *testing.T) {
 	t.Parallel()
 	lines := strings.Split(strings.TrimSpace(Markdown()), "\n")
-	if got, want := len(lines), len(Settings())+4; got != want {
+	if got, want := len(lines), len(Settings())+5; got != want {
 		t.Fatalf("Markdown: got %d lines, want %d", got, want)
 	}
 	for _, line := range lines {

@@ -40,7 +40,12 @@ type file struct {
 	// groups are the rules for groups, in their order, and groupLines where each stands.
 	groups     []identity.GroupRule
 	groupLines []int
-	problems   []error
+	// providers are those of OpenID Connect, and providerLines where each stands. secretInProvider says that one has its
+	// secret here, and hasProviders that there is a list, however wrong.
+	providers                      []OIDCProvider
+	providerLines                  []int
+	secretInProvider, hasProviders bool
+	problems                       []error
 }
 
 // openFile reads the file of that path. An error is one that leaves nothing to go on with.
@@ -143,6 +148,9 @@ func (f *file) take(key string, value ast.Node) {
 	case groupsKey:
 		f.takeGroups(value)
 		return
+	case providersKey:
+		f.takeProviders(value)
+		return
 	}
 	setting, known := settingOf(key)
 	if !known {
@@ -223,7 +231,7 @@ func (f *file) checkPairs() {
 }
 
 func (f *file) holdsSecret() bool {
-	return slices.ContainsFunc(Settings(), func(s Setting) bool {
+	return f.secretInProvider || slices.ContainsFunc(Settings(), func(s Setting) bool {
 		return slices.ContainsFunc(s.keys(), func(key string) bool {
 			e, given := f.entries[key]
 			return given && !strings.HasSuffix(key, fileSuffix) && s.isSecret(e.text)

@@ -10,9 +10,10 @@ const (
 	webserverPrefix = "DAGSTER_WEBSERVER_"
 	// fileSuffix makes of a secret's key that of a file which holds it.
 	fileSuffix = "_file"
-	// rolesKey and groupsKey are the keys that no variable has.
-	rolesKey  = "roles"
-	groupsKey = "groups"
+	// rolesKey, groupsKey and providersKey are the keys that no variable has.
+	rolesKey     = "roles"
+	groupsKey    = "groups"
+	providersKey = "providers"
 )
 
 // Key is the setting's name in a config file: the variable's without its prefix, in lower case. It is empty for the setting
@@ -70,7 +71,7 @@ func settingOf(key string) (Setting, bool) {
 }
 
 func fileKeys() []string {
-	keys := []string{rolesKey, groupsKey}
+	keys := []string{rolesKey, groupsKey, providersKey}
 	for _, s := range Settings() {
 		keys = append(keys, s.keys()...)
 	}

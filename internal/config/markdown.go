@@ -15,6 +15,7 @@ func Markdown() string {
 	}
 	b.WriteString("|  |  | `" + rolesKey + "` |  | Roles beside the built-in ones, each with a name and permissions. |\n")
 	b.WriteString("|  |  | `" + groupsKey + "` |  | What the groups of ldap, oidc and header may do: each with a group, a role and perhaps a location. |\n")
+	b.WriteString("|  |  | `" + providersKey + "` |  | Several OpenID Connect providers: each with an id, and the settings of DAGSTER_AUTH_OIDC_* without that. |\n")
 	return b.String()
 }
 

@@ -50,14 +50,11 @@ func (in *input) foreignNames() []error {
 }
 
 func (in *input) foreignName(name string, known []string) error {
-	rest := strings.TrimPrefix(name, ownPrefix)
 	switch {
 	case name == "DAGSTER_AUTH_UNKNOWN_MUTATION_ROLE":
 		return in.fixedRole(name, "admin", "mutations that the table does not know")
 	case name == "DAGSTER_AUTH_REST_WRITE_ROLE":
 		return in.fixedRole(name, "editor", "the /report_asset_ routes")
-	case strings.HasPrefix(rest, "OAUTH_"), strings.HasPrefix(rest, "OIDC_"):
-		in.warn("%s is ignored: its backend is not built yet", name)
 	case serviceVariable.MatchString(name), strings.HasSuffix(name, "_PORT") && serviceLink.MatchString(in.env[name]):
 	case strings.HasSuffix(name, "_FILE") && slices.Contains(known, strings.TrimSuffix(name, "_FILE")):
 		in.warn("%s is ignored: only secrets are read from files, set %s", name, strings.TrimSuffix(name, "_FILE"))

@@ -41,6 +41,10 @@ func (s *Server) loginForm(w http.ResponseWriter, r *http.Request, status int, d
 		return
 	}
 	data.NoUsers = !has && slices.Equal(s.Backends, []string{"local"})
+	data.NoPassword = s.Backend == nil
+	if s.Providers != nil {
+		data.Providers = s.Providers.List()
+	}
 	data.Dummy = slices.Contains(s.Backends, "dummy")
 	s.pages.Login(w, status, data)
 }
@@ -55,6 +59,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
 	if err := r.ParseForm(); err != nil {
 		s.refuse(w, r, refusal{status: http.StatusBadRequest, code: "BAD_REQUEST", message: "The form could not be read."})
+		return
+	}
+	if s.Backend == nil {
+		s.refuse(w, r, refusal{status: http.StatusNotFound, code: "NOT_FOUND", message: "Nobody signs in with a password here."})
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // waiting for the hash is not the client's doing
@@ -72,6 +80,15 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	user, err := s.Backend.Authenticate(r.Context(), credentials)
+	if err != nil {
+		s.notAuthenticated(w, r, err, data, account, address)
+		return
+	}
+	s.signIn(w, r, user, account, address, data.Next)
+}
+
+// notAuthenticated answers for the backends, and takes back attempts that say nothing about guessing.
+func (s *Server) notAuthenticated(w http.ResponseWriter, r *http.Request, err error, data LoginData, account, address string) {
 	none, isNone := errors.AsType[*auth.NoRoleError](err)
 	switch {
 	case errors.Is(err, auth.ErrInvalid):
@@ -92,10 +109,8 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, auth.ErrUnavailable):
 		s.giveBack(r, account, address)
 		s.backendDown(w, r, err)
-	case err != nil:
-		s.storeFault(w, r, err, "checking the password")
 	default:
-		s.signIn(w, r, user, account, address, data.Next)
+		s.storeFault(w, r, err, "checking the password")
 	}
 }
 
@@ -192,6 +207,11 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.Use
 	}
 	_, err = s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String(), by)
 	switch {
+	case errors.Is(err, identity.ErrNotFound) && by.Provider != "":
+		s.refusedElsewhere(w, r, by.Provider, &auth.DeclinedError{
+			Reason: "DISABLED", Username: user.Name, Message: "Your account in this Dagster is disabled. Ask an administrator of this Dagster.",
+		})
+		return
 	case errors.Is(err, identity.ErrNotFound):
 		// Disabled, deleted or given a new password between the check and now.
 		s.failedLogin(w, r, LoginData{Next: next, Username: user.Name})

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/session"
 )
 
@@ -26,9 +27,15 @@ func (s *Server) showLogout(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// logout ends the session, if there is one, and leads those whom a proxy names to where that one signs them out. It is done
-// whatever the proxy says: somebody whose word is refused may sign out as well.
+// logout ends the session, if there is one, and leads on: those whom a proxy names to where that one signs them out, whatever
+// the proxy says, as somebody whose word is refused may sign out as well; and those whom a provider signed in to where their
+// session ends there.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	by, err := s.voucher(r)
+	if err != nil {
+		s.storeFault(w, r, err, "loading the session")
+		return
+	}
 	id, err := s.Sessions.End(w, r)
 	if err != nil && !errors.Is(err, session.ErrNone) {
 		s.storeFault(w, r, err, "ending the session")
@@ -47,6 +54,19 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 			logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
 		}
 	}
+	if onward := s.onward(r, by, id); onward != "" {
+		s.pages.Leaving(w, LeavingData{Onward: onward})
+		return
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+// onward is where somebody's session at their provider ends. It is led to by a page and no redirect: the policy of the page with
+// the button (form-action) holds for redirects too, and a provider may lead on to others.
+func (s *Server) onward(r *http.Request, by identity.Voucher, ended identity.Identity) string {
+	if by.Provider == "" || ended.Nobody() || !wantsDocument(r) {
+		return ""
+	}
+	return s.Providers.Leave(r.Context(), by)
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 )
 
@@ -46,6 +47,9 @@ type LoginData struct {
 	RetryAfter time.Duration
 	// NoUsers makes the page say which command makes the first administrator.
 	NoUsers bool
+	// Providers are the buttons for signing in elsewhere, and NoPassword leaves the form out.
+	Providers  []auth.Provider
+	NoPassword bool
 	// Dummy makes the page name the well-known users of the dummy backend.
 	Dummy bool
 }
@@ -109,6 +113,17 @@ type NoRoleData struct {
 	Contact string
 }
 
+// NotSignedInData says why somebody whom a provider sent back is not signed in.
+type NotSignedInData struct {
+	// Message is in full sentences, of our own words.
+	Message string
+	// RequestID may be empty.
+	RequestID string
+}
+
+// LeavingData leads somebody who signed out here to where they sign out at their provider.
+type LeavingData struct{ Onward string }
+
 // ErrorData describes a failure to the person who met it. It never holds a cause: that is for the log.
 type ErrorData struct {
 	Status int
@@ -129,7 +144,7 @@ func newPages(files fs.FS, static *assets, prefix, logoutURL string) (*pages, er
 	// The names of templates.html, and for each the zero value of its data.
 	kinds := map[string]any{
 		"login": LoginData{}, "signout": identity.Identity{}, "signedout": nil, "elsewhere": identity.Identity{}, "waiting": WaitingData{},
-		"forbidden": ForbiddenData{}, "norole": NoRoleData{}, "notfound": nil, "error": ErrorData{},
+		"forbidden": ForbiddenData{}, "norole": NoRoleData{}, "notsignedin": NotSignedInData{}, "leaving": LeavingData{}, "notfound": nil, "error": ErrorData{},
 	}
 	layout, err := template.New("layout.html").
 		Funcs(template.FuncMap{"asset": mustHave(static)}).
@@ -208,6 +223,16 @@ func (p *pages) Forbidden(w http.ResponseWriter, d ForbiddenData) {
 // NoRole says which groups were seen, so that whoever is asked knows which rule is missing.
 func (p *pages) NoRole(w http.ResponseWriter, d NoRoleData) {
 	p.render(w, http.StatusForbidden, "norole", d)
+}
+
+// NotSignedIn says why a sign-in at a provider came to nothing, and leads back to the sign-in.
+func (p *pages) NotSignedIn(w http.ResponseWriter, status int, d NotSignedInData) {
+	p.render(w, status, "notsignedin", d)
+}
+
+// Leaving goes on to the provider by itself, without JavaScript.
+func (p *pages) Leaving(w http.ResponseWriter, d LeavingData) {
+	p.render(w, http.StatusOK, "leaving", d)
 }
 
 // NotFound is for addresses under {prefix}/auth/ that mean nothing; Dagster has its own page for all others.

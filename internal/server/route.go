@@ -85,8 +85,11 @@ func (s *Server) ours() http.Handler {
 			s.assets.ServeHTTP(w, r)
 			return
 		}
-		methods, found := routes[decoded]
-		if !found {
+		methods := routes[decoded]
+		if strings.HasPrefix(decoded, elsewherePath) {
+			methods = s.elsewhere(decoded)
+		}
+		if methods == nil {
 			s.notFound(w, r)
 			return
 		}

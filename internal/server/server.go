@@ -29,6 +29,8 @@ type Sessions interface {
 	Load(r *http.Request) (identity.Identity, identity.Session, error)
 	Start(w http.ResponseWriter, r *http.Request, user identity.User, address string, by identity.Voucher) (identity.Session, error)
 	End(w http.ResponseWriter, r *http.Request) (identity.Identity, error)
+	// Voucher is what ties the request's session to the provider that began it, if one did.
+	Voucher(r *http.Request) (identity.Voucher, error)
 	// Clear takes the cookie away from a browser whose session is gone; it does nothing when none was sent.
 	Clear(w http.ResponseWriter, r *http.Request)
 }
@@ -134,7 +136,7 @@ type Database interface {
 	CountSessions(ctx context.Context) (int, error)
 }
 
-// Options of a Server. All parts are required, but for Presented.
+// Options of a Server. All parts are required, unless they say otherwise.
 type Options struct {
 	Prefix         string // without a trailing slash
 	ExternalURL    *url.URL
@@ -149,12 +151,17 @@ type Options struct {
 	Policy *policy.Policy
 	Places Places
 
-	// Backend checks names and passwords. Backends are the names of all ways to sign in, and Vouching those of them that are
+	// Backend checks names and passwords; nil: nobody signs in with one. Backends are the names of all ways to sign in, and Vouching those of them that are
 	// asked again later about the people whom they signed in.
 	Backend  auth.Backend
 	Backends []string
 	Vouching []string
 	Contact  string // whom to ask for a role; may be empty
+	// Providers are the ways to sign in on somebody else's page; nil: there are none. Endings is needed with them.
+	Providers Providers
+	Endings   Endings
+	// SecureCookie decides on the Secure attribute of the cookies that a sign-in at a provider needs; nil: as the client came.
+	SecureCookie func(*http.Request) bool
 	// Presented are asked about each request, in this order, before a session is looked for; there may be none.
 	Presented []Presenter
 	// LogoutURL is where those sign out whom a Presenter names: a URL, or a path of this host; empty: nobody knows.
@@ -210,6 +217,9 @@ func New(o Options) (*Server, error) {
 	rendered, err := newPages(o.Web, files, o.Prefix, o.LogoutURL)
 	if err != nil {
 		return nil, fmt.Errorf("reading the templates: %w", err)
+	}
+	if o.SecureCookie == nil {
+		o.SecureCookie = Secure
 	}
 	s := &Server{
 		Options: o, prefix: o.Prefix, origin: origin{trusted: o.TrustedProxies, external: o.ExternalURL},

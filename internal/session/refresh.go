@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -45,6 +46,32 @@ func (r *refresher) pause() time.Duration { return min(refreshPause, r.interval/
 // overdue reports whether the session's backend should have vouched for its user an interval ago.
 func (m *Manager) overdue(s identity.Session, now time.Time) bool {
 	return m.refresh.ask != nil && !s.RefreshedAt.IsZero() && now.Sub(s.RefreshedAt) >= 2*m.refresh.interval
+}
+
+// Voucher is what ties the request's session to the backend that began it, secret included, so that somebody who signs out here
+// can sign out there too. It is the zero Voucher when nobody is signed in, and without its secret when that can't be read.
+func (m *Manager) Voucher(r *http.Request) (identity.Voucher, error) {
+	t, e, err := m.find(r)
+	switch {
+	case errors.Is(err, ErrNone):
+		return identity.Voucher{}, nil
+	case err != nil:
+		return identity.Voucher{}, err
+	case e.session.Provider == "":
+		return e.session.Voucher, nil
+	}
+	h, by := t.hash(), e.session.Voucher
+	sealed, err := m.rows.SessionSecret(r.Context(), h[:])
+	switch {
+	case errors.Is(err, identity.ErrNotFound):
+		return identity.Voucher{}, nil
+	case err != nil:
+		return identity.Voucher{}, err
+	}
+	if by.Secret, err = m.refresh.open(h, sealed); err != nil {
+		by.Secret = nil
+	}
+	return by, nil
 }
 
 // refreshAll refreshes all sessions that are due.

@@ -37,6 +37,16 @@ func (r *rows) ClaimSession(_ context.Context, hash []byte, seen, now, until tim
 	return s.Secret, true, nil
 }
 
+func (r *rows) SessionSecret(_ context.Context, hash []byte) ([]byte, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, found := r.sessions[string(hash)]
+	if !found {
+		return nil, identity.ErrNotFound
+	}
+	return s.Secret, r.fault
+}
+
 func (r *rows) ReleaseSession(_ context.Context, hash []byte, due time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -225,4 +235,34 @@ func TestSecretOfAnotherSession(t *testing.T) {
 		checkNobody(t, all[0], request(false, cookie))
 		checkUser(t, all[0], request(false, s.cookie), "Alice")
 	})
+}
+
+// TestVoucher: signing out at the provider needs what the session was begun with, and only the session's own.
+func TestVoucher(t *testing.T) {
+	t.Parallel()
+	r := newRows(alice)
+	m := manager(t, r)
+	by := identity.Voucher{Provider: "corp", ProviderSession: "sid-1", RefreshedAt: time.Now(), Secret: []byte("one")}
+	s, cookie := startBy(t, m, alice, request(false), by)
+	got, err := m.Voucher(request(false, cookie))
+	if err != nil || got.Provider != "corp" || got.ProviderSession != "sid-1" || string(got.Secret) != "one" {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	// A secret that was put into another session's row can't be read there.
+	other, otherCookie := startBy(t, m, alice, request(false), by)
+	r.mu.Lock()
+	stolen := r.sessions[string(other.TokenHash)]
+	stolen.Secret = r.sessions[string(s.TokenHash)].Secret
+	r.sessions[string(other.TokenHash)] = stolen
+	r.mu.Unlock()
+	if got, err := m.Voucher(request(false, otherCookie)); err != nil || len(got.Secret) != 0 || got.Provider != "corp" {
+		t.Errorf("with another session's secret: got %+v, %v", got, err)
+	}
+	if got, err := m.Voucher(request(false)); err != nil || got.Provider != "" {
+		t.Errorf("of nobody: got %+v, %v", got, err)
+	}
+	_, local := start(t, m, alice, request(false))
+	if got, err := m.Voucher(request(false, local)); err != nil || got.Provider != "" || len(got.Secret) != 0 {
+		t.Errorf("of a session that no provider began: got %+v, %v", got, err)
+	}
 }

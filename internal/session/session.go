@@ -52,6 +52,8 @@ type Rows interface {
 	ClaimSession(ctx context.Context, hash []byte, seen, now, until time.Time) (secret []byte, claimed bool, err error)
 	// ReleaseSession gives a claim back; the session is due again at that time.
 	ReleaseSession(ctx context.Context, hash []byte, due time.Time) error
+	// SessionSecret gives the stored secret, or identity.ErrNotFound.
+	SessionSecret(ctx context.Context, hash []byte) ([]byte, error)
 	// RefreshSession stores when the backend last vouched, and the next secret. Neither it nor a claim need move Version.
 	RefreshSession(ctx context.Context, hash []byte, at time.Time, secret []byte) error
 	// Version changes whenever anybody, in this process or another, changed users, grants or sessions. What was read after

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"time"
 
@@ -80,9 +81,35 @@ func listSessions(ctx context.Context, db querier, userRowID int64) ([]identity.
 // RevokeSessions ends the sessions of one user, or of all when userRowID is 0, and stores one event for each: the one
 // given, with the session, its user and the address it came from filled in. They are returned.
 func (s *Store) RevokeSessions(ctx context.Context, userRowID int64, event audit.Event) ([]audit.Event, error) {
+	return s.revoke(ctx, event, func(tx *sql.Tx) ([]identity.Session, []identity.User, error) {
+		return listSessions(ctx, tx, userRowID)
+	})
+}
+
+// RevokeProviderSessions ends the sessions that a provider of that backend began: the one that the provider calls by that
+// name, or, when the name is empty, all that it began for the user of that subject. With both it is the one, if it is that
+// user's. Events are stored and returned as RevokeSessions does.
+func (s *Store) RevokeProviderSessions(
+	ctx context.Context, backend, provider, providerSession, subject string, event audit.Event,
+) ([]audit.Event, error) {
+	if provider == "" || providerSession == "" && subject == "" {
+		return nil, errors.New("revoke sessions: a provider, and a session of it or a subject are needed")
+	}
+	return s.revoke(ctx, event, func(tx *sql.Tx) ([]identity.Session, []identity.User, error) {
+		return querySessions(ctx, tx, people(signInColumns, signInTables,
+			`s.provider = $1 AND u.backend = $2 AND ($3 = '' OR s.provider_session = $3) AND ($4 = '' OR u.subject = $4)`, `token_hash`),
+			provider, backend, providerSession, subject)
+	})
+}
+
+// revoke ends the sessions that find gives, and stores the event for each.
+func (s *Store) revoke(
+	ctx context.Context, event audit.Event, find func(tx *sql.Tx) ([]identity.Session, []identity.User, error),
+) ([]audit.Event, error) {
 	var events []audit.Event
 	err := s.write(ctx, "revoke sessions", func(tx *sql.Tx) error {
-		sessions, users, err := listSessions(ctx, tx, userRowID)
+		events = nil
+		sessions, users, err := find(tx)
 		if err != nil {
 			return err
 		}
@@ -92,15 +119,29 @@ func (s *Store) RevokeSessions(ctx context.Context, userRowID int64, event audit
 			if err := appendAudit(ctx, tx, one); err != nil {
 				return err
 			}
+			if _, err := change(ctx, tx, `DELETE FROM sessions WHERE token_hash = $1`, session.TokenHash); err != nil {
+				return err
+			}
 			events = append(events, one)
 		}
-		_, err = change(ctx, tx, `DELETE FROM sessions WHERE $1 = 0 OR user_id = $1`, userRowID)
-		return err
+		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	return events, nil
+}
+
+// SessionSecret is the sealed secret of a session, or identity.ErrNotFound.
+func (s *Store) SessionSecret(ctx context.Context, hash []byte) (sealed []byte, err error) {
+	err = s.readers.QueryRowContext(ctx, `SELECT secret FROM sessions WHERE token_hash = $1`, hash).Scan(&sealed)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = identity.ErrNotFound
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read a session's secret: %w", err)
+	}
+	return sealed, nil
 }
 
 // ExpiredSessions deletes at most limit sessions that are past their absolute lifetime, or that saw no activity for idle

@@ -1,0 +1,26 @@
+package oidc
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+// longestEmail is RFC 5321's, in bytes.
+const longestEmail = 254
+
+// emailDomain is what stands after the only @ of an address, in lower case. Two of them, or a quoted one, are refused: programs
+// don't agree on which of them ends the name, so that attacker@evil.com@company.com could be of either domain.
+func emailDomain(address string) (domain string, ok bool) {
+	bad := func(r rune) bool {
+		return unicode.IsSpace(r) || unicode.IsControl(r) || r == utf8.RuneError || strings.ContainsRune(`"<>()[],;:\`, r)
+	}
+	if len(address) > longestEmail || !utf8.ValidString(address) || strings.ContainsFunc(address, bad) || strings.Count(address, "@") != 1 {
+		return "", false
+	}
+	name, domain, _ := strings.Cut(address, "@")
+	if name == "" || domain == "" || strings.HasPrefix(domain, ".") || strings.HasSuffix(domain, ".") {
+		return "", false
+	}
+	return strings.ToLower(domain), true
+}

@@ -1,0 +1,92 @@
+package oidc
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/coreos/go-oidc/v3/oidc"
+)
+
+const (
+	// leeway is how far clocks may be apart.
+	leeway = time.Minute
+	// longestToken is in bytes. Entra ID's with 200 groups have some 10 KB.
+	longestToken = 128 << 10
+	// longestSubject is OpenID Connect Core 1.0, section 2.
+	longestSubject = 255
+)
+
+// verify checks an ID token: what go-oidc does (signature, iss, aud, exp, nbf) and what it leaves to its caller.
+func (i *issuer) verify(ctx context.Context, m *metadata, raw string, expect expectation) (*oidc.IDToken, claims, error) {
+	if err := m.keys.ready(ctx); err != nil {
+		return nil, nil, err
+	}
+	if len(raw) > longestToken {
+		return nil, nil, refused(reasonAnswer, errors.New("the ID token is larger than any that is in use"))
+	}
+	token, err := m.verifier.Verify(i.ask(ctx), raw)
+	if err != nil {
+		return nil, nil, refused(reasonAnswer, fmt.Errorf("the ID token: %w", withoutBody(err)))
+	}
+	all, err := readClaims(token.Claims)
+	if err == nil {
+		err = i.check(token, all, tokenType(raw), expect, time.Now())
+	}
+	if err != nil {
+		return nil, nil, refused(reasonAnswer, fmt.Errorf("the ID token: %w", err))
+	}
+	return token, all, nil
+}
+
+func (i *issuer) check(token *oidc.IDToken, all claims, kind string, expect expectation, now time.Time) error {
+	azp, given := all["azp"]
+	party, _ := azp.(string)
+	switch {
+	case kind != "" && kind != "JWT":
+		return fmt.Errorf("it is a token of the type %.40q", kind)
+	case !isSubject(token.Subject):
+		return errors.New("its sub is empty or no name")
+	case expect.subject != "" && token.Subject != expect.subject:
+		return errors.New("it is about somebody else than before")
+	case given && party != i.ClientID:
+		return errors.New("it was made for another client: azp")
+	case len(token.Audience) > 1 && !given:
+		return errors.New("it has several audiences, and no azp that says whose it is")
+	case token.IssuedAt.IsZero() || token.IssuedAt.Unix() <= 0:
+		return errors.New("it does not say when it was made: iat")
+	case token.IssuedAt.After(now.Add(leeway)):
+		return errors.New("it was made in the future: iat")
+	case token.Expiry.Before(token.IssuedAt):
+		return errors.New("it ended before it was made: exp")
+	}
+	// A refreshed token need not have the nonce (OpenID Connect Core 1.0, section 12.2).
+	_, hasNonce := all["nonce"]
+	refreshed := expect.subject != ""
+	if (!refreshed || hasNonce) && (expect.nonce == "" || subtle.ConstantTimeCompare([]byte(token.Nonce), []byte(expect.nonce)) != 1) {
+		return errors.New("it belongs to another sign-in: nonce")
+	}
+	return nil
+}
+
+func isSubject(sub string) bool {
+	return sub != "" && len(sub) <= longestSubject && strings.TrimSpace(sub) != "" && cleanText(sub) == sub
+}
+
+// tokenType is the typ of a token's header: a token made for something else must not pass for one of another sort.
+func tokenType(raw string) string {
+	encoded, _, _ := strings.Cut(raw, ".")
+	decoded, err := base64.RawURLEncoding.DecodeString(encoded)
+	var header struct {
+		Type string `json:"typ"`
+	}
+	if err != nil || json.Unmarshal(decoded, &header) != nil {
+		return "unreadable"
+	}
+	return strings.TrimPrefix(header.Type, "application/")
+}
