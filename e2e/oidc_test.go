@@ -374,11 +374,11 @@ func oidcLocal(t *testing.T, k *kit, _ *realProvider) {
 	if local.account().Backend != "local" || elsewhere.account().Backend != "oidc" {
 		t.Errorf("got %+v and %+v", local.account(), elsewhere.account())
 	}
-	k.cli("", "change-role", "vic", "editor") // the local one, as the provider's has no role of ours to change
+	k.cli("", "change-role", "local:vic", "editor") // the local one, as the provider's has no role of ours to change
 	if vic := k.signInAs("vic-1"); vic.account().Role != "viewer" {
 		t.Errorf("a local account's role went to the provider's %+v", vic.account())
 	}
-	k.cli("", "change-role", "vic", "viewer")
+	k.cli("", "change-role", "local:vic", "viewer")
 }
 
 // TestOIDCDown: the provider being down keeps nobody else out, at our start either.

@@ -65,7 +65,7 @@ func (k *keySet) ready(ctx context.Context) error {
 
 // VerifySignature gives the payload of a token that one of the keys signed. An unknown key has the keys read again.
 func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, error) {
-	signed, err := jose.ParseSigned(token, k.algorithms)
+	signed, err := jose.ParseSignedCompact(token, k.algorithms)
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errors.New("it is not signed once, by one of the provider's algorithms")
 	}
