@@ -12,7 +12,7 @@ import (
 
 // AppendAudit stores the event durably: after nil, it survives a kill and a power cut.
 func (s *Store) AppendAudit(ctx context.Context, event audit.Event) error {
-	return s.write(ctx, "append audit event", func(tx *sql.Tx) error {
+	return s.note(ctx, "append audit event", func(tx *sql.Tx) error {
 		return appendAudit(ctx, tx, event)
 	})
 }

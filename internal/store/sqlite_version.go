@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"sync"
 )
 
@@ -20,21 +19,6 @@ type versions struct {
 	read    *sql.Stmt
 	seen    int64 // data_version when version was read
 	version int64
-}
-
-// Version is a number that moves with every change of users, grants and sessions, whichever process makes it: what was
-// read after Version gave a number is good for as long as Version gives that number. Audit events, sign-in attempts,
-// TouchSession, SignedIn and ReplaceHash do not move it. It costs microseconds.
-func (s *Store) Version(ctx context.Context) (int64, error) {
-	if err := s.inPlace(); err != nil {
-		return 0, fmt.Errorf("read version: %w", err)
-	}
-	// A query that is cut off by its context may leave the connection unusable, and this one never waits for long.
-	version, err := s.versions.current(context.WithoutCancel(ctx))
-	if err != nil {
-		return 0, fmt.Errorf("read version: %w", err)
-	}
-	return version, nil
 }
 
 func (v *versions) current(ctx context.Context) (int64, error) {
