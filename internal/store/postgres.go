@@ -137,7 +137,7 @@ func (e *postgres) settle(ctx context.Context, tx *sql.Tx) (func(bool), error) {
 	}
 	return func(committed bool) {
 		if committed {
-			e.changes.saw(version)
+			e.changes.told(version)
 			return
 		}
 		e.changes.doubt()

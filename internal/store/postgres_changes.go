@@ -37,7 +37,7 @@ type changes struct {
 	looks  singleflight.Group
 
 	mu     sync.Mutex
-	row    int64     // state.version as it was seen last
+	row    int64     // state.version, the newest that is known
 	number int64     // what version gives
 	fresh  time.Time // when the last reading on the listening connection was begun; zero: it is lost
 }
@@ -63,11 +63,12 @@ func (c *changes) version(ctx context.Context) (int64, error) {
 	look := c.looks.DoChan("", func() (any, error) {
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lookTimeout)
 		defer cancel()
+		before := c.known()
 		var row int64
 		if err := c.pool.QueryRowContext(ctx, `SELECT version FROM state`).Scan(&row); err != nil {
 			return nil, err
 		}
-		c.saw(row)
+		c.read(row, before)
 		return nil, nil
 	})
 	select {
@@ -88,14 +89,31 @@ func (c *changes) current() (number int64, sure bool) {
 	return c.number, !c.fresh.IsZero() && time.Since(c.fresh) < trusted
 }
 
-// saw is told of every state.version that anybody read, or that was committed here.
-func (c *changes) saw(row int64) {
+// told is for what was committed here, or notified of. News may come late, after that of a later change: then it is none.
+func (c *changes) told(row int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if row != c.row {
+	if row > c.row {
 		c.row = row
 		c.number++
 	}
+}
+
+// read is for what was read, when before was known before. A lower number than that is the truth too: the database is
+// another one now.
+func (c *changes) read(row, before int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if row > c.row || row < before {
+		c.row = row
+		c.number++
+	}
+}
+
+func (c *changes) known() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.row
 }
 
 // doubt is for a commit whose answer was lost: it may have been made.
@@ -105,8 +123,7 @@ func (c *changes) doubt() {
 	c.number++
 }
 
-func (c *changes) beat(row int64, begun time.Time) {
-	c.saw(row)
+func (c *changes) beat(begun time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.fresh = begun
@@ -163,14 +180,15 @@ func (c *changes) listen(ctx context.Context) error {
 }
 
 func (c *changes) look(ctx context.Context, conn *pgx.Conn) error {
-	begun := time.Now()
+	begun, before := time.Now(), c.known()
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	var row int64
 	if err := conn.QueryRow(ctx, `SELECT version FROM state`).Scan(&row); err != nil {
 		return err
 	}
-	c.beat(row, begun)
+	c.read(row, before)
+	c.beat(begun)
 	return nil
 }
 
@@ -192,6 +210,6 @@ func (c *changes) wait(ctx context.Context, conn *pgx.Conn) error {
 		if err != nil {
 			return fmt.Errorf("read a notification: %w", err)
 		}
-		c.saw(row)
+		c.told(row)
 	}
 }

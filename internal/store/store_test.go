@@ -447,7 +447,7 @@ func schema(t *testing.T, path string) string {
 		t.Fatal(err)
 	}
 	defer db.Close()
-	list, err := names(t.Context(), db, `SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name <> 'python_authkit_users'
+	list, err := names(t.Context(), db, `SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND tbl_name NOT IN ('python_authkit_users', 'goose_db_version')
 		UNION ALL SELECT 'applied ' || version_id FROM schema_migrations UNION ALL SELECT 'known to the first releases: ' || version_id FROM goose_db_version ORDER BY 1`)
 	if err != nil {
 		t.Fatal(err)
