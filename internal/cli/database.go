@@ -35,9 +35,10 @@ func databaseFlag(cmd *cobra.Command) {
 	cmd.Flags().String("config", "", "a YAML file with settings and custom roles (default $DAGSTER_AUTH_CONFIG)")
 }
 
-// databaseVariable and adminVariable name settings that the commands share with the server.
+// These name settings that the commands share with the server.
 const (
 	databaseVariable = "DAGSTER_AUTH_DATABASE_URL"
+	schemaVariable   = "DAGSTER_AUTH_DATABASE_SCHEMA"
 	adminVariable    = "DAGSTER_AUTH_ADMIN_USER"
 )
 
@@ -55,13 +56,17 @@ func (p program) shared(cmd *cobra.Command, variables ...string) (shared, error)
 			flags[name.setting] = flag.Value.String()
 		}
 	}
-	cfg, err := config.Shared(p.source(flags), append(variables, databaseVariable)...)
+	cfg, err := config.Shared(p.source(flags), append(variables, databaseVariable, schemaVariable)...)
 	if err != nil {
 		return shared{}, settingsError{err}
 	}
 	roles, err := policy.NewRoles(cfg.Roles)
 	if err != nil {
 		return shared{}, settingsError{err}
+	}
+	if flags["db"] != "" && cfg.PasswordShown() {
+		p.say("%s: warning: --db has a password, which other users of this machine can read: use %s, %s_FILE or PGPASSFILE",
+			programName, databaseVariable, databaseVariable)
 	}
 	return shared{cfg, roles}, nil
 }
@@ -78,16 +83,17 @@ func (p program) withAccounts(cmd *cobra.Command, mayMake bool, do func(ctx cont
 
 // openAccounts is withAccounts for commands that have read the settings.
 func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool, do func(ctx context.Context, a *accounts.Service) error) (err error) {
-	path := settings.Database
-	_, missing := os.Stat(path)
+	_, missing := os.Stat(settings.Database)
 	log := zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
-	rows, err := store.Open(ctx, store.Options{URL: path, MustExist: !mayMake, Log: log})
+	rows, err := store.Open(ctx, store.Options{
+		URL: settings.DatabaseSource(), Schema: settings.DatabaseSchema, MaxConnections: commandConnections, MustExist: !mayMake, Log: log,
+	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	if errors.Is(missing, fs.ErrNotExist) {
-		p.say("made %s", path)
+	if errors.Is(missing, fs.ErrNotExist) && !settings.Postgres() {
+		p.say("made %s", settings.Database)
 	}
 	service, err := accounts.New(accounts.Options{
 		Users: rows, Sessions: rows, Attempts: rows, Passwords: auth.NewPasswords(), Roles: settings.roles,
@@ -97,6 +103,9 @@ func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool
 	}
 	return do(ctx, service)
 }
+
+// commandConnections is enough for a command, which does one thing after the other.
+const commandConnections = 3
 
 // performer is who typed the command, for the audit trail. The number is looked up, as the variables that name a person,
 // $USER and $SUDO_USER, can be set by anybody.

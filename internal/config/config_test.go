@@ -18,7 +18,7 @@ import (
 // defaults are those of design.md, section 8, of dagster-webserver 1.13.27 --help, and of issue 3.
 func defaults() Config {
 	return Config{
-		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", AdminUser: "admin",
+		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", DatabaseSchema: "authkit", DatabaseConnections: 10, AuditRetention: 365 * 24 * time.Hour, AdminUser: "admin",
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
 		RefreshInterval: 15 * time.Minute, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20,
@@ -168,7 +168,11 @@ func TestLoadRefuses(t *testing.T) {
 		"contact":             {env: "DAGSTER_AUTH_CONTACT=a\nb", want: "DAGSTER_AUTH_CONTACT: it is too long or no text"},
 		"refresh too often":   {env: "DAGSTER_AUTH_REFRESH_INTERVAL=1s", want: `DAGSTER_AUTH_REFRESH_INTERVAL: "1s" is too short`},
 		"backend unknown":     {env: "DAGSTER_AUTH_BACKEND=ldpa", want: `DAGSTER_AUTH_BACKEND: "ldpa" is no backend`},
-		"postgres":            {env: "DAGSTER_AUTH_DATABASE_URL=postgres://u:hunter2@h/d", want: "DAGSTER_AUTH_DATABASE_URL: PostgreSQL is not built yet"},
+		"postgres":            {env: "DAGSTER_AUTH_DATABASE_URL=postgres://u:hunter2@h/d", want: "DAGSTER_AUTH_SECRET_KEY is needed with PostgreSQL, the same for all instances: make one with: openssl rand"},
+		"postgres URL":        {env: "DAGSTER_AUTH_DATABASE_URL=postgres://u:hunter2%zz@h/d", want: "DAGSTER_AUTH_DATABASE_URL: it is no URL"},
+		"schema":              {env: "DAGSTER_AUTH_DATABASE_SCHEMA=a b", want: "DAGSTER_AUTH_DATABASE_SCHEMA: "},
+		"connections":         {env: "DAGSTER_AUTH_DB_MAX_CONNECTIONS=1", want: "DAGSTER_AUTH_DB_MAX_CONNECTIONS: "},
+		"retention":           {env: "DAGSTER_AUTH_AUDIT_RETENTION=1h", want: "DAGSTER_AUTH_AUDIT_RETENTION: "},
 		"mysql":               {env: "DAGSTER_AUTH_DATABASE_URL=mysql+pymysql://u:hunter2@h/d", want: "DAGSTER_AUTH_DATABASE_URL: mysql+pymysql databases are not supported"},
 		"user tag of Dagster": {env: "DAGSTER_AUTH_RUN_USER_TAG=dagster/user", want: `DAGSTER_AUTH_RUN_USER_TAG: "dagster/user": tags that begin with dagster/ are Dagster's own`},
 		"user tag protected":  {env: "DAGSTER_AUTH_RUN_USER_TAG=ecs/user", want: `DAGSTER_AUTH_RUN_USER_TAG: "ecs/user" is a protected tag (ecs/*)`},
@@ -323,13 +327,13 @@ func TestParseDatabase(t *testing.T) {
 		"sqlite:////absolute/path/to/foo.db": "/absolute/path/to/foo.db", "sqlite:///./dagster_auth.db": "./dagster_auth.db",
 		"sqlite://foo.db": "foo.db", "sqlite:///with%20blank.db": "with blank.db", "odd?name#.db": "odd?name#.db",
 	} {
-		if got, err := parseDatabase(text); got != want || err != nil {
-			t.Errorf("parseDatabase(%q): got %q, %v, want %q", text, got, err, want)
+		if got, err := parseDatabase(text); got.path != want || err != nil {
+			t.Errorf("parseDatabase(%q): got %q, %v, want %q", text, got.path, err, want)
 		}
 	}
 	for _, text := range []string{"", "sqlite://", "sqlite:///", "sqlite:///x.db?mode=ro", "sqlite:///%zz", ":memory:", "sqlite:///:memory:", "file:x.db", "a\x00b", "hunter2 ://x"} {
 		if got, err := parseDatabase(text); err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("parseDatabase(%q): got %q, %v, want an error without the text", text, got, err)
+			t.Errorf("parseDatabase(%q): got %q, %v, want an error without the text", text, got.path, err)
 		}
 	}
 }
