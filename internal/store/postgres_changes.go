@@ -21,6 +21,8 @@ const (
 	trusted = time.Second
 	// relisten is the pause before a lost connection is made anew. It is short, as we are to be back soon after PostgreSQL.
 	relisten = 200 * time.Millisecond
+	// listens is added to the name by which PostgreSQL shows the listening connection, in pg_stat_activity.
+	listens = " listens"
 	// lookTimeout bounds the reading of that one row.
 	lookTimeout = time.Second
 )
@@ -156,7 +158,9 @@ func (c *changes) run(ctx context.Context) {
 func (c *changes) listen(ctx context.Context) error {
 	dial, cancel := context.WithTimeout(ctx, c.config.ConnectTimeout)
 	defer cancel()
-	conn, err := pgx.ConnectConfig(dial, c.config.ConnConfig.Copy())
+	config := c.config.ConnConfig.Copy()
+	config.RuntimeParams["application_name"] += listens
+	conn, err := pgx.ConnectConfig(dial, config)
 	if err != nil {
 		return err
 	}

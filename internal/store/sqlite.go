@@ -120,6 +120,8 @@ func (e *sqlite) alone(context.Context, *sql.Tx, string) (bool, error) { return 
 
 func (e *sqlite) again(error) bool { return false }
 
+func (e *sqlite) stale(error) bool { return false }
+
 func (e *sqlite) close() error { return e.versions.close() }
 
 // dsn names the file and every pragma: one that is set by a statement reaches a single connection of a pool only.

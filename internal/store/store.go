@@ -64,6 +64,9 @@ type engine interface {
 	alone(ctx context.Context, tx *sql.Tx, work string) (bool, error)
 	// again is true for the error of a transaction that was given up because of another one, and may be tried anew.
 	again(err error) bool
+	// stale is true for the error of a connection of the pool that had died before it was used: what only reads, or has not
+	// begun, may be tried on another.
+	stale(err error) bool
 	close() error
 }
 
@@ -150,6 +153,8 @@ const (
 	writeTimeout = 5 * time.Second
 	// writeTries bounds how often a transaction is tried that PostgreSQL gave up because of another one.
 	writeTries = 4
+	// staleTries is more than the connections of a pool that may have died together; each try finds another.
+	staleTries = 1001
 )
 
 // read runs f, which only reads, within the time given. step names it in errors.
@@ -159,10 +164,16 @@ func (s *Store) read(ctx context.Context, step string, within time.Duration, f f
 	}
 	ctx, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	if err := f(ctx); err != nil {
-		return fmt.Errorf("%s: %w", step, err)
+	var err error
+	for range staleTries {
+		if err = f(ctx); err == nil {
+			return nil
+		}
+		if !s.engine.stale(err) || ctx.Err() != nil {
+			break
+		}
 	}
-	return nil
+	return fmt.Errorf("%s: %w", step, err)
 }
 
 // write runs f in one transaction that is the only one to change users, grants and sessions from its start, so that what f
@@ -206,7 +217,7 @@ func (s *Store) try(ctx context.Context, step string, f func(ctx context.Context
 }
 
 func (s *Store) transaction(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) (func(bool), error)) error {
-	tx, err := s.writer.BeginTx(ctx, nil)
+	tx, err := s.begin(ctx)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
@@ -222,6 +233,15 @@ func (s *Store) transaction(ctx context.Context, f func(ctx context.Context, tx 
 	}
 	ended(true)
 	return nil
+}
+
+func (s *Store) begin(ctx context.Context) (tx *sql.Tx, err error) {
+	for range staleTries {
+		if tx, err = s.writer.BeginTx(ctx, nil); err == nil || !s.engine.stale(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	return tx, err
 }
 
 // toMillis and fromMillis are the only ways of a time into and out of the database; NULL is the zero time.
