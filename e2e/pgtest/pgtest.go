@@ -160,6 +160,9 @@ func (s *Server) Up() error {
 	return fmt.Errorf("postgres does not answer: %s", s.Log())
 }
 
+// Programs is the folder of pg_dump and its like.
+func (s *Server) Programs() string { return s.bin }
+
 // Log is what the server said.
 func (s *Server) Log() string {
 	text, _ := os.ReadFile(s.log)

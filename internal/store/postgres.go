@@ -199,6 +199,26 @@ func (e *postgres) stale(err error) bool {
 		errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
 }
 
+func (e *postgres) unhurried(ctx context.Context, tx *sql.Tx) error {
+	_, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`)
+	return err
+}
+
+func (e *postgres) numbered(ctx context.Context, tx *sql.Tx, table string) error {
+	columns, err := names(ctx, tx, `SELECT column_name FROM information_schema.columns
+		WHERE table_schema = current_schema() AND table_name = $1 AND is_identity = 'YES'`, table)
+	if err != nil {
+		return err
+	}
+	for _, column := range columns {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`SELECT setval(pg_get_serial_sequence($1, $2), (SELECT coalesce(max(%s), 0) + 1 FROM %s), false)`,
+			column, table), table, column); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (e *postgres) close() error {
 	e.changes.close()
 	return nil

@@ -122,6 +122,11 @@ func (e *sqlite) again(error) bool { return false }
 
 func (e *sqlite) stale(error) bool { return false }
 
+func (e *sqlite) unhurried(context.Context, *sql.Tx) error { return nil }
+
+// numbered is what AUTOINCREMENT does by itself.
+func (e *sqlite) numbered(context.Context, *sql.Tx, string) error { return nil }
+
 func (e *sqlite) close() error { return e.versions.close() }
 
 // dsn names the file and every pragma: one that is set by a statement reaches a single connection of a pool only.

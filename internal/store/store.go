@@ -67,6 +67,10 @@ type engine interface {
 	// stale is true for the error of a connection of the pool that had died before it was used: what only reads, or has not
 	// begun, may be tried on another.
 	stale(err error) bool
+	// unhurried lifts the limits of time on a transaction that moves everything.
+	unhurried(ctx context.Context, tx *sql.Tx) error
+	// numbered makes new rows of the table follow the highest number in it.
+	numbered(ctx context.Context, tx *sql.Tx, table string) error
 	close() error
 }
 
