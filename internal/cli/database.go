@@ -23,6 +23,7 @@ func (p program) databaseCommands() []*cobra.Command {
 	return []*cobra.Command{
 		p.initDB(), p.addUser(), p.listUsers(), p.changePassword(), p.changeRole(), p.disableUser(), p.enableUser(), p.deleteUser(),
 		p.grant(), p.revokeGrant(), p.listGrants(), p.unlock(), p.listSessions(), p.revokeSessions(),
+		p.backup(), p.moveStore(),
 	}
 }
 
@@ -56,6 +57,11 @@ func (p program) shared(cmd *cobra.Command, variables ...string) (shared, error)
 			flags[name.setting] = flag.Value.String()
 		}
 	}
+	return p.settings(flags, "--db", variables...)
+}
+
+// settings reads them. dbFlag is the flag by which the database was named, if it was.
+func (p program) settings(flags config.Values, dbFlag string, variables ...string) (shared, error) {
 	cfg, err := config.Shared(p.source(flags), append(variables, databaseVariable, schemaVariable)...)
 	if err != nil {
 		return shared{}, settingsError{err}
@@ -65,8 +71,8 @@ func (p program) shared(cmd *cobra.Command, variables ...string) (shared, error)
 		return shared{}, settingsError{err}
 	}
 	if flags["db"] != "" && cfg.PasswordShown() {
-		p.say("%s: warning: --db has a password, which other users of this machine can read: use %s, %s_FILE or PGPASSFILE",
-			programName, databaseVariable, databaseVariable)
+		p.say("%s: warning: %s has a password, which other users of this machine can read: use %s, %s_FILE or PGPASSFILE",
+			programName, dbFlag, databaseVariable, databaseVariable)
 	}
 	return shared{cfg, roles}, nil
 }
@@ -84,10 +90,9 @@ func (p program) withAccounts(cmd *cobra.Command, mayMake bool, do func(ctx cont
 // openAccounts is withAccounts for commands that have read the settings.
 func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool, do func(ctx context.Context, a *accounts.Service) error) (err error) {
 	_, missing := os.Stat(settings.Database)
-	log := zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
-	rows, err := store.Open(ctx, store.Options{
-		URL: settings.DatabaseSource(), Schema: settings.DatabaseSchema, MaxConnections: commandConnections, MustExist: !mayMake, Log: log,
-	})
+	options := settings.options(p.log())
+	options.MustExist = !mayMake
+	rows, err := store.Open(ctx, options)
 	if err != nil {
 		return err
 	}
@@ -102,6 +107,23 @@ func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool
 		return err
 	}
 	return do(ctx, service)
+}
+
+// options are those with which the database is opened.
+func (s shared) options(log zerolog.Logger) store.Options {
+	return store.Options{URL: s.DatabaseSource(), Schema: s.DatabaseSchema, MaxConnections: commandConnections, Log: log}
+}
+
+// mustExist is options for what is only read.
+func (s shared) mustExist(log zerolog.Logger) store.Options {
+	o := s.options(log)
+	o.MustExist = true
+	return o
+}
+
+// log is what the store has to say, on stderr and for people.
+func (p program) log() zerolog.Logger {
+	return zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
 }
 
 // commandConnections is enough for a command, which does one thing after the other.
