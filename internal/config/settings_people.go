@@ -14,7 +14,7 @@ const (
 	databaseVariable    = "DAGSTER_AUTH_DATABASE_URL"
 	schemaVariable      = "DAGSTER_AUTH_DATABASE_SCHEMA"
 	connectionsVariable = "DAGSTER_AUTH_DB_MAX_CONNECTIONS"
-	secretKeyVariable   = "DAGSTER_AUTH_SECRET_KEY"
+	secretKeyVariable   = "DAGSTER_AUTH_SECRET_KEY" //nolint:gosec // it is a name
 )
 
 func fileSetting() setting {

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -100,10 +101,8 @@ func (m mover) clear(ctx context.Context, replace bool) error {
 			return fmt.Errorf("%w: its table %s has rows; --force deletes what is there", ErrNotEmpty, table)
 		}
 	}
-	all := append(leftTables[:len(leftTables):len(leftTables)], movedTables...)
-	for i := range all {
-		table := all[len(all)-1-i]
-		if _, err := m.target.ExecContext(ctx, `DELETE FROM `+table); err != nil {
+	for _, table := range slices.Backward(slices.Concat(movedTables, leftTables)) {
+		if _, err := m.target.ExecContext(ctx, `DELETE FROM `+table); err != nil { //nolint:gosec // the name is from our own list
 			return fmt.Errorf("empty %s: %w", table, err)
 		}
 	}
@@ -142,7 +141,7 @@ const (
 
 // copy reads the table in the order in which it lies, and inserts many rows with one statement.
 func (m mover) copy(ctx context.Context, table string, all int64) (err error) {
-	rows, err := m.source.QueryContext(ctx, `SELECT * FROM `+table)
+	rows, err := m.source.QueryContext(ctx, `SELECT * FROM `+table) //nolint:gosec // the name is from our own list
 	if err != nil {
 		return err
 	}
@@ -193,7 +192,7 @@ func (m mover) copy(ctx context.Context, table string, all int64) (err error) {
 
 // booleans says which columns of the target are such: SQLite has numbers for them.
 func (m mover) booleans(ctx context.Context, table string, columns []string) (_ []bool, err error) {
-	rows, err := m.target.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` LIMIT 0`)
+	rows, err := m.target.QueryContext(ctx, `SELECT `+strings.Join(columns, ", ")+` FROM `+table+` LIMIT 0`) //nolint:gosec // the names are the schema's
 	if err != nil {
 		return nil, err
 	}

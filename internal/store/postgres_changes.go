@@ -158,7 +158,7 @@ func (c *changes) run(ctx context.Context) {
 func (c *changes) listen(ctx context.Context) error {
 	dial, cancel := context.WithTimeout(ctx, c.config.ConnectTimeout)
 	defer cancel()
-	config := c.config.ConnConfig.Copy()
+	config := c.config.Copy()
 	config.RuntimeParams["application_name"] += listens
 	conn, err := pgx.ConnectConfig(dial, config)
 	if err != nil {

@@ -23,7 +23,7 @@ const preparePatience = 2 * time.Minute
 func prepare(ctx context.Context, config postgresConfig, mustExist bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, preparePatience)
 	defer cancel()
-	own := config.ConnConfig.Copy()
+	own := config.Copy()
 	// A migration may take long, and the wait for the lock too.
 	own.RuntimeParams["statement_timeout"] = "0"
 	own.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
