@@ -56,6 +56,9 @@ func (c Config) caution(in *input) {
 	if _, flag := in.flags["db"]; flag && c.PasswordShown() {
 		in.warn("--db has a password, which other users of this machine can read: use %s, %s_FILE or PGPASSFILE", databaseVariable, databaseVariable)
 	}
+	if in.env["PGPASSWORD"] != "" && c.Postgres() && !c.PasswordShown() && c.Upstream == nil {
+		in.warn("PGPASSWORD reaches dagster-webserver, and the pipelines in it, too: put the whole URL into a file and name that in %s_FILE", databaseVariable)
+	}
 	if _, named := in.given["DAGSTER_AUTH_ADMIN_USER"]; named && !c.AdminPassword.IsSet() {
 		in.warn("DAGSTER_AUTH_ADMIN_USER does nothing without DAGSTER_AUTH_ADMIN_PASSWORD")
 	}

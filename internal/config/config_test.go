@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -266,7 +267,15 @@ func TestLoadWarns(t *testing.T) {
 		"cookie in clear":     {env: []string{"DAGSTER_AUTH_EXTERNAL_URL=https://x", "DAGSTER_AUTH_COOKIE_SECURE=false"}, want: "DAGSTER_AUTH_COOKIE_SECURE=false lets"},
 		"cookie dropped":      {env: []string{"DAGSTER_AUTH_EXTERNAL_URL=http://x", "DAGSTER_AUTH_COOKIE_SECURE=true"}, want: "DAGSTER_AUTH_COOKIE_SECURE=true with"},
 		"no upstream":         {flags: Values{"upstream-insecure": "true"}, want: "--upstream-insecure does nothing"},
-		"no child":            {flags: Values{"upstream": "https://x", "child-port": "1"}, want: "--child-port does nothing"},
+		"password on a command line": {
+			flags: Values{"db": "postgres://u:hunter2@h/d"}, env: []string{"DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)},
+			want: "--db has a password, which other users of this machine can read",
+		},
+		"password for pipelines": {
+			env:  []string{"DAGSTER_AUTH_DATABASE_URL=postgres://u@h/d", "PGPASSWORD=hunter2", "DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)},
+			want: "PGPASSWORD reaches dagster-webserver",
+		},
+		"no child": {flags: Values{"upstream": "https://x", "child-port": "1"}, want: "--child-port does nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -403,5 +412,26 @@ func TestMarkdownHasEverySetting(t *testing.T) {
 	want := "| `DAGSTER_WEBSERVER_PORT`, else `DAGIT_PORT` | `-p`, `--port` | `port` | `3000` | Port to listen on; 0 is any free one. |"
 	if !slices.Contains(lines, want) {
 		t.Errorf("Markdown: got\n%s\nwant the line\n%s", Markdown(), want)
+	}
+}
+
+// TestDatabaseURLIsHidden: a URL with a password is shown nowhere, in whatever way the password stands in it.
+func TestDatabaseURLIsHidden(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{"postgres://u:hunter2@h:5432/d?sslmode=disable", "postgresql://h/d?user=u&password=hunter2"} {
+		cfg, values, _, err := Inspect(Source{Environ: []string{"DAGSTER_AUTH_DATABASE_URL=" + source, "DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shown := fmt.Sprintf("%+v %v", cfg, values); strings.Contains(shown, "hunter2") {
+			t.Errorf("%s is shown: %s", source, shown)
+		}
+		if !cfg.Postgres() || !cfg.PasswordShown() || cfg.DatabaseSource() != source {
+			t.Errorf("%s: got %q, PostgreSQL %t, password %t", source, cfg.DatabaseSource(), cfg.Postgres(), cfg.PasswordShown())
+		}
+	}
+	cfg, _, err := Load(Source{Environ: []string{"DAGSTER_AUTH_DATABASE_URL=postgres://u@h/d", "DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)}})
+	if err != nil || cfg.PasswordShown() {
+		t.Errorf("the control: %v, password %t", err, cfg.PasswordShown())
 	}
 }

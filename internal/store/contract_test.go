@@ -43,6 +43,7 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"grants of groups", testGroupGrants},
 		{"grants and events together", testGrantEvents},
 		{"audit rows", testAudit},
+		{"old audit rows", testSweepAudit},
 		{"attempts of a pair", testAttemptsPair},
 		{"attempts from an address", testAttemptsAddress},
 		{"attempts on an account", testAttemptsAccount},
@@ -712,6 +713,37 @@ func testAudit(t *testing.T, s *Store) {
 	}
 	if err := s.readers.QueryRow(`SELECT at FROM audit_events WHERE username = 'late'`).Scan(&at); err != nil || at < now.UnixMilli() {
 		t.Errorf("time that was not given: got %d, %v", at, err)
+	}
+}
+
+func testSweepAudit(t *testing.T, s *Store) {
+	for i := range 5 {
+		e := event()
+		e.Timestamp = now.Add(time.Duration(i) * time.Hour)
+		e.RequestID = fmt.Sprint(i)
+		check(t, "append", s.AppendAudit(t.Context(), e))
+	}
+	version, err := s.Version(t.Context())
+	check(t, "version", err)
+	for _, step := range []struct {
+		before  time.Time
+		limit   int
+		deleted int
+		left    string
+	}{
+		{now, 10, 0, "0 1 2 3 4"}, // an event of just then is not older
+		{now.Add(3 * time.Hour), 2, 2, "2 3 4"},
+		{now.Add(3 * time.Hour), 2, 1, "3 4"},
+		{now.Add(3 * time.Hour), 2, 0, "3 4"},
+	} {
+		n, err := s.SweepAudit(t.Context(), step.before, step.limit)
+		left, err2 := names(t.Context(), s.readers, `SELECT request_id FROM audit_events ORDER BY at`)
+		if got := strings.Join(left, " "); n != step.deleted || got != step.left || err != nil || err2 != nil {
+			t.Errorf("before %v, at most %d: deleted %d, left %q (%v, %v), want %d and %q", step.before, step.limit, n, got, err, err2, step.deleted, step.left)
+		}
+	}
+	if v, err := s.Version(t.Context()); v != version || err != nil {
+		t.Errorf("the version moved: %d, %v", v, err)
 	}
 }
 
