@@ -48,7 +48,7 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 	@./examples/demo.sh
 
 .PHONY: test
-test: build venv venv-python-authkit chromium postgresql ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
+test: build venv venv-python-authkit chromium postgresql nginx ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
 	go test -race ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
 	go test -timeout 45m ./e2e/...
@@ -83,9 +83,14 @@ postgresql:
 		{ mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf && \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; }
 
+.PHONY: nginx
+nginx:
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+		{ apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq nginx-light >/dev/null; }
+
 # A million sessions, a hundred thousand users, ten million events: no query reads more of them than it must.
 .PHONY: scale
-scale: postgresql ## the plan of every query on 10 million audit events, on both engines, in about 15 minutes
+scale: postgresql ## the plan of every query on 10 million audit events, on both engines, in about 15 minutes and 15 GB
 	STORE_SCALE=full go test -count=1 -timeout 2h -v -run '^TestScale$$' ./internal/store
 
 .PHONY: fuzz

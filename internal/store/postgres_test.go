@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
 	"github.com/rs/zerolog"
 
@@ -337,5 +339,44 @@ func TestPostgresOpenRefuses(t *testing.T) {
 				t.Errorf("the error is ErrNewerSchema: %t", got)
 			}
 		})
+	}
+}
+
+// counter counts every statement of a Store, heartbeats included.
+type counter struct{ n atomic.Int64 }
+
+// TraceQueryStart is pgx's.
+func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.n.Add(1)
+	return ctx
+}
+
+// TraceQueryEnd is pgx's.
+func (c *counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// TestVersionCostsNoQuery: while nothing changes, asking is free; only the heartbeat goes on, by the clock.
+func TestVersionCostsNoQuery(t *testing.T) {
+	t.Parallel()
+	var statements counter
+	o := newSchema(t)
+	o.tweak = func(c *postgresConfig) { c.Tracer = &statements }
+	s := openOptions(t, o)
+	eventually(t, "the first heartbeat", func() bool {
+		_, sure := s.engine.(*postgres).changes.current()
+		return sure
+	})
+	const asked = 100_000
+	before := statements.n.Load()
+	for range asked {
+		if _, err := s.Version(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := statements.n.Load() - before; n > asked/100 {
+		t.Errorf("%d statements while the version was asked for %d times", n, asked)
+	}
+	before = statements.n.Load() // the control
+	if err := s.Ping(t.Context()); err != nil || statements.n.Load() == before {
+		t.Errorf("a query is not counted: %v", err)
 	}
 }
