@@ -90,7 +90,7 @@ nginx:
 
 # A million sessions, a hundred thousand users, ten million events: no query reads more of them than it must.
 .PHONY: scale
-scale: postgresql ## the plan of every query on 10 million audit events, on both engines, in about 15 minutes and 15 GB
+scale: postgresql ## the plan of every query on 10 million audit events, on both engines, in about 15 minutes and 10 GB
 	STORE_SCALE=full go test -count=1 -timeout 2h -v -run '^TestScale$$' ./internal/store
 
 .PHONY: fuzz
