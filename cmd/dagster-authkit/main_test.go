@@ -3,13 +3,17 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"dagster-authkit/e2e/pgtest"
 )
 
 // TestMain puts the real program on the scripts' PATH, under both of its names.
@@ -27,6 +31,47 @@ func TestScripts(t *testing.T) {
 			"json":  checkJSON,
 			"mode":  checkMode,
 			"lines": checkLines,
+		},
+	})
+}
+
+// TestPostgresScripts runs those of testdata/postgres, each with an empty database of a real PostgreSQL: URL is that of a
+// login of its own, without a password, and PASSWORD that.
+func TestPostgresScripts(t *testing.T) {
+	server, err := pgtest.Start()
+	if errors.Is(err, pgtest.ErrMissing) && os.Getenv("CI") == "" {
+		t.Skipf("SKIPPED %s: %v", t.Name(), err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/postgres",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		Cmds:                map[string]func(ts *testscript.TestScript, neg bool, args []string){"json": checkJSON, "mode": checkMode, "lines": checkLines},
+		Setup: func(env *testscript.Env) error {
+			name := strings.TrimPrefix(filepath.Base(env.WorkDir), "script-")
+			login := "authkit_" + name
+			// The three lines of the README, and Dagster's own tables beside.
+			err := server.Exec(t.Context(), "postgres", fmt.Sprintf(`CREATE DATABASE dagster_%s`, name))
+			if err == nil {
+				err = server.Exec(t.Context(), "dagster_"+name, fmt.Sprintf(`CREATE ROLE dagster_%[1]s LOGIN PASSWORD 'known to pipelines';
+					GRANT CREATE ON SCHEMA public TO dagster_%[1]s; SET ROLE dagster_%[1]s; CREATE TABLE runs (run_id text, run_body text); RESET ROLE;
+					CREATE ROLE %[2]s LOGIN PASSWORD 's3cret-of-authkit';
+					GRANT CONNECT ON DATABASE dagster_%[1]s TO %[2]s;
+					CREATE SCHEMA authkit AUTHORIZATION %[2]s;`, name, login))
+			}
+			env.Setenv("PASSWORD", "s3cret-of-authkit")
+			env.Setenv("URL", strings.Replace(server.URL(login, "x", "dagster_"+name), ":x@", "@", 1))
+			env.Setenv("DAGSTER_URL", server.URL("dagster_"+name, "known to pipelines", "dagster_"+name))
+			env.Setenv("SUPER_URL", server.URL(pgtest.Superuser, pgtest.Password, "dagster_"+name))
+			return err
 		},
 	})
 }

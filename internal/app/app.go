@@ -81,7 +81,7 @@ func ExitCode(err error) int {
 	if exit, ok := errors.AsType[*supervisor.ExitError](err); ok {
 		return exit.Code
 	}
-	if _, ok := errors.AsType[misfitError](err); ok {
+	if _, ok := errors.AsType[misfitError](err); ok || errors.Is(err, store.ErrNewerSchema) {
 		return 2
 	}
 	return 1
@@ -103,15 +103,18 @@ func New(ctx context.Context, o Options) (*App, error) {
 func (a *App) build(ctx context.Context, o Options) error {
 	cfg := a.cfg
 	var err error
-	if cfg.ChildUser != "" {
+	if cfg.ChildUser != "" && !cfg.Postgres() {
 		if err := keptFrom(cfg.ChildUser, cfg.Database); err != nil {
 			return err
 		}
 	}
-	if a.store, err = store.Open(ctx, store.Options{URL: cfg.Database, Log: a.log}); err != nil {
+	if a.store, err = store.Open(ctx, store.Options{
+		URL: cfg.DatabaseSource(), Schema: cfg.DatabaseSchema, MaxConnections: cfg.DatabaseConnections, Log: a.log,
+	}); err != nil {
 		return err
 	}
 	registry := prometheus.NewRegistry()
+	registerPool(registry, a.store)
 	if a.trail, err = newTrail(a.store, cfg, o.Stdout, registry, a.log); err != nil {
 		return err
 	}
@@ -253,6 +256,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 	helpers.Go(func() error { return a.sweepAttempts(background) })
 	helpers.Go(func() error { return a.sweepTokens(background) })
 	helpers.Go(func() error { return tidyUp(background) })
+	helpers.Go(func() error { return a.sweepAudit(background) })
 	ended := make(chan error, 2)
 	go func() { ended <- a.webserver.Run(child) }()
 	served := make(chan error, 1)

@@ -58,7 +58,7 @@ func bootstrap(ctx context.Context, users *accounts.Service, rows *store.Store, 
 		return fmt.Errorf("looking for users: %w", err)
 	}
 	if !has && len(cfg.Backends) == 1 {
-		log.Warn().Msgf("nobody can sign in yet: make the first admin with: dagster-authkit add-user NAME --admin --db %s", cfg.Database)
+		log.Warn().Msgf("nobody can sign in yet: make the first admin with: dagster-authkit add-user NAME --admin --db '%s'", cfg.Database)
 	}
 	return nil
 }
@@ -137,6 +137,54 @@ func (a *App) sweepAttempts(ctx context.Context) error {
 	}
 }
 
+const (
+	// auditSweep is how often the events beyond the retention are deleted, and auditBatch how many in one transaction, so
+	// that nobody waits for it; auditPause is between two.
+	auditSweep = time.Hour
+	auditBatch = 1000
+	auditPause = 100 * time.Millisecond
+)
+
+// sweepAudit deletes what is older than the retention, soon after the start and then each hour.
+func (a *App) sweepAudit(ctx context.Context) error {
+	if a.cfg.AuditRetention == 0 {
+		return nil
+	}
+	next := time.NewTimer(auditPause)
+	defer next.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-next.C:
+			deleted, err := a.store.SweepAudit(ctx, now.Add(-a.cfg.AuditRetention), auditBatch)
+			if err != nil && ctx.Err() == nil {
+				a.log.Warn().Err(err).Msg("sweeping the audit trail failed")
+			}
+			if deleted == auditBatch {
+				next.Reset(auditPause)
+				continue
+			}
+			next.Reset(auditSweep)
+		}
+	}
+}
+
+// registerPool shows how the connections to the database are used.
+func registerPool(registry *prometheus.Registry, rows *store.Store) {
+	gauge := func(name, help string, read func(c store.Connections) float64) {
+		registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: name, Help: help}, func() float64 { return read(rows.Connections()) }))
+	}
+	gauge("dagster_authkit_database_connections_max", "Connections to the database that there may be.", func(c store.Connections) float64 { return float64(c.Max) })
+	gauge("dagster_authkit_database_connections_in_use", "Connections to the database in use now.", func(c store.Connections) float64 { return float64(c.InUse) })
+	gauge("dagster_authkit_database_connections_idle", "Connections to the database that wait for work.", func(c store.Connections) float64 { return float64(c.Idle) })
+	counter := func(name, help string, read func(c store.Connections) float64) {
+		registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: name, Help: help}, func() float64 { return read(rows.Connections()) }))
+	}
+	counter("dagster_authkit_database_connection_waits_total", "Times that a connection to the database had to be waited for.", func(c store.Connections) float64 { return float64(c.Waits) })
+	counter("dagster_authkit_database_connection_wait_seconds_total", "Time spent waiting for a connection to the database.", func(c store.Connections) float64 { return c.Waited.Seconds() })
+}
+
 // signIns is what signing in needs of the accounts.
 type signIns struct{ rows *store.Store }
 
@@ -158,7 +206,7 @@ func (s signIns) HasUsers(ctx context.Context) (bool, error) { return s.rows.Has
 func (a *App) announce() {
 	cfg := a.cfg
 	a.log.Info().Str("address", a.address()).Strs("backends", cfg.Backends).
-		Str("database", absolute(cfg.Database)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
+		Str("database", shownDatabase(cfg)).Str("webserver", a.behind()).Msg("serving Dagster behind AuthKit")
 	for _, provider := range cfg.OIDC {
 		if cfg.Has(config.BackendOIDC) {
 			a.log.Info().Str("provider", provider.ID).Str("redirect_uri", oidc.RedirectURI(cfg.ExternalURL.String()+cfg.PathPrefix, provider.ID)).
@@ -175,7 +223,7 @@ func (a *App) announce() {
 		a.log.Warn().Msg("NOT SAFE: passwords and sessions cross the network in clear: put TLS in front " +
 			"and name that proxy in DAGSTER_AUTH_TRUSTED_PROXIES or DAGSTER_AUTH_EXTERNAL_URL=https://...")
 	}
-	if cfg.Upstream == nil && cfg.ChildUser == "" {
+	if cfg.Upstream == nil && cfg.ChildUser == "" && !cfg.Postgres() {
 		a.log.Info().Msg("pipeline code runs as the same user as AuthKit and can reach its database file: see --child-user, or keep code locations elsewhere")
 	}
 }
@@ -199,6 +247,14 @@ func (a *App) behind() string {
 func (a *App) byTLS() bool {
 	return a.cfg.CookieSecure == config.SecureAlways || len(a.cfg.TrustedProxies) > 0 ||
 		a.cfg.ExternalURL != nil && a.cfg.ExternalURL.Scheme == "https"
+}
+
+// shownDatabase names the database for people.
+func shownDatabase(cfg config.Config) string {
+	if cfg.Postgres() {
+		return cfg.Database
+	}
+	return absolute(cfg.Database)
 }
 
 func absolute(path string) string {

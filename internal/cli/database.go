@@ -24,6 +24,7 @@ func (p program) databaseCommands() []*cobra.Command {
 		p.initDB(), p.addUser(), p.listUsers(), p.changePassword(), p.changeRole(), p.disableUser(), p.enableUser(), p.deleteUser(),
 		p.grant(), p.revokeGrant(), p.listGrants(), p.unlock(), p.listSessions(), p.revokeSessions(),
 		p.addService(), p.createToken(), p.listTokens(), p.revokeToken(),
+		p.backup(), p.moveStore(),
 	}
 }
 
@@ -36,9 +37,10 @@ func databaseFlag(cmd *cobra.Command) {
 	cmd.Flags().String("config", "", "a YAML file with settings and custom roles (default $DAGSTER_AUTH_CONFIG)")
 }
 
-// databaseVariable and adminVariable name settings that the commands share with the server.
+// These name settings that the commands share with the server.
 const (
 	databaseVariable = "DAGSTER_AUTH_DATABASE_URL"
+	schemaVariable   = "DAGSTER_AUTH_DATABASE_SCHEMA"
 	adminVariable    = "DAGSTER_AUTH_ADMIN_USER"
 )
 
@@ -56,13 +58,22 @@ func (p program) shared(cmd *cobra.Command, variables ...string) (shared, error)
 			flags[name.setting] = flag.Value.String()
 		}
 	}
-	cfg, err := config.Shared(p.source(flags), append(variables, databaseVariable)...)
+	return p.settings(flags, "--db", variables...)
+}
+
+// settings reads them. dbFlag is the flag by which the database was named, if it was.
+func (p program) settings(flags config.Values, dbFlag string, variables ...string) (shared, error) {
+	cfg, err := config.Shared(p.source(flags), append(variables, databaseVariable, schemaVariable)...)
 	if err != nil {
 		return shared{}, settingsError{err}
 	}
 	roles, err := policy.NewRoles(cfg.Roles)
 	if err != nil {
 		return shared{}, settingsError{err}
+	}
+	if flags["db"] != "" && cfg.PasswordShown() {
+		p.say("%s: warning: %s has a password, which other users of this machine can read: use %s, %s_FILE or PGPASSFILE",
+			programName, dbFlag, databaseVariable, databaseVariable)
 	}
 	return shared{cfg, roles}, nil
 }
@@ -79,16 +90,16 @@ func (p program) withAccounts(cmd *cobra.Command, mayMake bool, do func(ctx cont
 
 // openAccounts is withAccounts for commands that have read the settings.
 func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool, do func(ctx context.Context, a *accounts.Service) error) (err error) {
-	path := settings.Database
-	_, missing := os.Stat(path)
-	log := zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
-	rows, err := store.Open(ctx, store.Options{URL: path, MustExist: !mayMake, Log: log})
+	_, missing := os.Stat(settings.Database)
+	options := settings.options(p.log())
+	options.MustExist = !mayMake
+	rows, err := store.Open(ctx, options)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
-	if errors.Is(missing, fs.ErrNotExist) {
-		p.say("made %s", path)
+	if errors.Is(missing, fs.ErrNotExist) && !settings.Postgres() {
+		p.say("made %s", settings.Database)
 	}
 	service, err := accounts.New(accounts.Options{
 		Users: rows, Sessions: rows, Tokens: rows, Attempts: rows, Passwords: auth.NewPasswords(), Roles: settings.roles,
@@ -98,6 +109,26 @@ func (p program) openAccounts(ctx context.Context, settings shared, mayMake bool
 	}
 	return do(ctx, service)
 }
+
+// options are those with which the database is opened.
+func (s shared) options(log zerolog.Logger) store.Options {
+	return store.Options{URL: s.DatabaseSource(), Schema: s.DatabaseSchema, MaxConnections: commandConnections, Log: log}
+}
+
+// mustExist is options for what is only read.
+func (s shared) mustExist(log zerolog.Logger) store.Options {
+	o := s.options(log)
+	o.MustExist = true
+	return o
+}
+
+// log is what the store has to say, on stderr and for people.
+func (p program) log() zerolog.Logger {
+	return zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
+}
+
+// commandConnections is enough for a command, which does one thing after the other.
+const commandConnections = 3
 
 // performer is who typed the command, for the audit trail. The number is looked up, as the variables that name a person,
 // $USER and $SUDO_USER, can be set by anybody.

@@ -18,6 +18,7 @@ import (
 
 	"dagster-authkit/internal/app"
 	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/store"
 )
 
 // Exit codes of design.md, section 7. The server may also end with its child's.
@@ -93,6 +94,9 @@ func (p program) runCommand(root *cobra.Command, args []string) int {
 		return p.badSettings(settings.error)
 	case errors.As(err, &failed):
 		p.complain(failed.error)
+		if errors.Is(err, store.ErrNewerSchema) {
+			return exitUsage
+		}
 		return exitFailure
 	}
 	return p.usage(err, cmd.CommandPath())

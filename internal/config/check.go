@@ -32,6 +32,11 @@ func (c Config) check(in *input) []error {
 	problems = append(problems, c.checkProxy(in)...)
 	problems = append(problems, c.checkServiceRole(in)...)
 	problems = append(problems, c.checkLDAP(in)...)
+	if _, given := in.given[secretKeyVariable]; c.Postgres() && !given {
+		// A secret in a database that pipelines may reach would let them forge sessions, and one of each instance's own would
+		// sign people out at every other request.
+		fail("%s is needed with PostgreSQL, the same for all instances: make one with: openssl rand -base64 48", secretKeyVariable)
+	}
 	for _, pattern := range c.ProtectedTags {
 		if c.RunUserTag != "" && protects(pattern, c.RunUserTag) {
 			fail("%s: %q is a protected tag (%s), which launchers may not set: choose another",
@@ -54,6 +59,12 @@ func (c Config) check(in *input) []error {
 
 // caution warns of settings that do nothing, or are less safe than they look.
 func (c Config) caution(in *input) {
+	if _, flag := in.flags["db"]; flag && c.PasswordShown() {
+		in.warn("--db has a password, which other users of this machine can read: use %s, %s_FILE or PGPASSFILE", databaseVariable, databaseVariable)
+	}
+	if in.env["PGPASSWORD"] != "" && c.Postgres() && !c.PasswordShown() && c.Upstream == nil {
+		in.warn("PGPASSWORD reaches dagster-webserver, and the pipelines in it, too: put the whole URL into a file and name that in %s_FILE", databaseVariable)
+	}
 	if _, named := in.given["DAGSTER_AUTH_ADMIN_USER"]; named && !c.AdminPassword.IsSet() {
 		in.warn("DAGSTER_AUTH_ADMIN_USER does nothing without DAGSTER_AUTH_ADMIN_PASSWORD")
 	}

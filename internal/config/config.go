@@ -72,13 +72,18 @@ type Config struct {
 	LDAP LDAP
 	// AllowInsecureDummy lets the dummy backend, whose passwords are public, serve on more than loopback addresses.
 	AllowInsecureDummy bool
-	// Database is the path of the SQLite file.
+	// Database is the path of the SQLite file, or the URL of PostgreSQL as people may see it.
 	Database string
+	// DatabaseURL is that of PostgreSQL, with what may be secret in it; not set: it is SQLite.
+	DatabaseURL Secret
+	// DatabaseSchema and DatabaseConnections are for PostgreSQL.
+	DatabaseSchema      string
+	DatabaseConnections int
 	// AdminUser and AdminPassword make the first admin in a database that never had a user. No password: none is made.
 	AdminUser     string
 	AdminPassword Secret
 
-	// SecretKey signs session tokens. Unset, one is made once and kept beside the SQLite file.
+	// SecretKey signs session tokens. Unset, one is made once and kept beside the SQLite file; with PostgreSQL it is set.
 	SecretKey Secret
 	// SessionMaxAge ends a session however active it is; SessionIdleTimeout ends it without activity, and 0 is never.
 	SessionMaxAge      time.Duration
@@ -122,7 +127,9 @@ type Config struct {
 
 	// AuditLog turns on the audit events on stdout.
 	AuditLog bool
-	LogLevel zerolog.Level
+	// AuditRetention is how long audit events stay in the database; 0 is for ever.
+	AuditRetention time.Duration
+	LogLevel       zerolog.Level
 	// MetricsToken is the bearer that reads the metrics from elsewhere; unset, only loopback addresses may.
 	MetricsToken Secret
 
@@ -142,6 +149,20 @@ type Config struct {
 	// Executable is the path of the running program, so that it is not taken for dagster-webserver when it is called so.
 	Executable string
 }
+
+// Postgres reports whether the database is PostgreSQL.
+func (c Config) Postgres() bool { return c.DatabaseURL.IsSet() }
+
+// DatabaseSource is the path or URL with which the database is opened. A URL may hold a password.
+func (c Config) DatabaseSource() string {
+	if c.Postgres() {
+		return c.DatabaseURL.Reveal()
+	}
+	return c.Database
+}
+
+// PasswordShown reports whether a password stands in the database's URL, which is no place for one where others see it.
+func (c Config) PasswordShown() bool { return database{url: c.DatabaseURL}.hasPassword() }
 
 // Has reports whether that backend is one of the ways to sign in.
 func (c Config) Has(backend string) bool { return slices.Contains(c.Backends, backend) }

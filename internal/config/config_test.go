@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"net/url"
@@ -18,7 +19,7 @@ import (
 // defaults are those of design.md, section 8, of dagster-webserver 1.13.27 --help, and of issue 3.
 func defaults() Config {
 	return Config{
-		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", AdminUser: "admin",
+		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", DatabaseSchema: "authkit", DatabaseConnections: 10, AuditRetention: 365 * 24 * time.Hour, AdminUser: "admin",
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		ServiceTokenHeader: "Dagster-Cloud-Api-Token", ServiceTokenUser: "service-token", ServiceTokenRole: "viewer",
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
@@ -193,7 +194,11 @@ func TestLoadRefuses(t *testing.T) {
 		"contact":             {env: "DAGSTER_AUTH_CONTACT=a\nb", want: "DAGSTER_AUTH_CONTACT: it is too long or no text"},
 		"refresh too often":   {env: "DAGSTER_AUTH_REFRESH_INTERVAL=1s", want: `DAGSTER_AUTH_REFRESH_INTERVAL: "1s" is too short`},
 		"backend unknown":     {env: "DAGSTER_AUTH_BACKEND=ldpa", want: `DAGSTER_AUTH_BACKEND: "ldpa" is no backend`},
-		"postgres":            {env: "DAGSTER_AUTH_DATABASE_URL=postgres://u:hunter2@h/d", want: "DAGSTER_AUTH_DATABASE_URL: PostgreSQL is not built yet"},
+		"postgres":            {env: "DAGSTER_AUTH_DATABASE_URL=postgres://u:hunter2@h/d", want: "DAGSTER_AUTH_SECRET_KEY is needed with PostgreSQL, the same for all instances: make one with: openssl rand"},
+		"postgres URL":        {env: "DAGSTER_AUTH_DATABASE_URL=postgres://u:hunter2%zz@h/d", want: "DAGSTER_AUTH_DATABASE_URL: it is no URL"},
+		"schema":              {env: "DAGSTER_AUTH_DATABASE_SCHEMA=a b", want: "DAGSTER_AUTH_DATABASE_SCHEMA: "},
+		"connections":         {env: "DAGSTER_AUTH_DB_MAX_CONNECTIONS=1", want: "DAGSTER_AUTH_DB_MAX_CONNECTIONS: "},
+		"retention":           {env: "DAGSTER_AUTH_AUDIT_RETENTION=1h", want: "DAGSTER_AUTH_AUDIT_RETENTION: "},
 		"mysql":               {env: "DAGSTER_AUTH_DATABASE_URL=mysql+pymysql://u:hunter2@h/d", want: "DAGSTER_AUTH_DATABASE_URL: mysql+pymysql databases are not supported"},
 		"user tag of Dagster": {env: "DAGSTER_AUTH_RUN_USER_TAG=dagster/user", want: `DAGSTER_AUTH_RUN_USER_TAG: "dagster/user": tags that begin with dagster/ are Dagster's own`},
 		"user tag protected":  {env: "DAGSTER_AUTH_RUN_USER_TAG=ecs/user", want: `DAGSTER_AUTH_RUN_USER_TAG: "ecs/user" is a protected tag (ecs/*)`},
@@ -297,7 +302,15 @@ func TestLoadWarns(t *testing.T) {
 		"cookie in clear":     {env: []string{"DAGSTER_AUTH_EXTERNAL_URL=https://x", "DAGSTER_AUTH_COOKIE_SECURE=false"}, want: "DAGSTER_AUTH_COOKIE_SECURE=false lets"},
 		"cookie dropped":      {env: []string{"DAGSTER_AUTH_EXTERNAL_URL=http://x", "DAGSTER_AUTH_COOKIE_SECURE=true"}, want: "DAGSTER_AUTH_COOKIE_SECURE=true with"},
 		"no upstream":         {flags: Values{"upstream-insecure": "true"}, want: "--upstream-insecure does nothing"},
-		"no child":            {flags: Values{"upstream": "https://x", "child-port": "1"}, want: "--child-port does nothing"},
+		"password on a command line": {
+			flags: Values{"db": "postgres://u:hunter2@h/d"}, env: []string{"DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)},
+			want: "--db has a password, which other users of this machine can read",
+		},
+		"password for pipelines": {
+			env:  []string{"DAGSTER_AUTH_DATABASE_URL=postgres://u@h/d", "PGPASSWORD=hunter2", "DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)},
+			want: "PGPASSWORD reaches dagster-webserver",
+		},
+		"no child": {flags: Values{"upstream": "https://x", "child-port": "1"}, want: "--child-port does nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -358,13 +371,13 @@ func TestParseDatabase(t *testing.T) {
 		"sqlite:////absolute/path/to/foo.db": "/absolute/path/to/foo.db", "sqlite:///./dagster_auth.db": "./dagster_auth.db",
 		"sqlite://foo.db": "foo.db", "sqlite:///with%20blank.db": "with blank.db", "odd?name#.db": "odd?name#.db",
 	} {
-		if got, err := parseDatabase(text); got != want || err != nil {
-			t.Errorf("parseDatabase(%q): got %q, %v, want %q", text, got, err, want)
+		if got, err := parseDatabase(text); got.path != want || err != nil {
+			t.Errorf("parseDatabase(%q): got %q, %v, want %q", text, got.path, err, want)
 		}
 	}
 	for _, text := range []string{"", "sqlite://", "sqlite:///", "sqlite:///x.db?mode=ro", "sqlite:///%zz", ":memory:", "sqlite:///:memory:", "file:x.db", "a\x00b", "hunter2 ://x"} {
 		if got, err := parseDatabase(text); err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("parseDatabase(%q): got %q, %v, want an error without the text", text, got, err)
+			t.Errorf("parseDatabase(%q): got %q, %v, want an error without the text", text, got.path, err)
 		}
 	}
 }
@@ -434,5 +447,26 @@ func TestMarkdownHasEverySetting(t *testing.T) {
 	want := "| `DAGSTER_WEBSERVER_PORT`, else `DAGIT_PORT` | `-p`, `--port` | `port` | `3000` | Port to listen on; 0 is any free one. |"
 	if !slices.Contains(lines, want) {
 		t.Errorf("Markdown: got\n%s\nwant the line\n%s", Markdown(), want)
+	}
+}
+
+// TestDatabaseURLIsHidden: a URL with a password is shown nowhere, in whatever way the password stands in it.
+func TestDatabaseURLIsHidden(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{"postgres://u:hunter2@h:5432/d?sslmode=disable", "postgresql://h/d?user=u&password=hunter2"} {
+		cfg, values, _, err := Inspect(Source{Environ: []string{"DAGSTER_AUTH_DATABASE_URL=" + source, "DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shown := fmt.Sprintf("%+v %v", cfg, values); strings.Contains(shown, "hunter2") {
+			t.Errorf("%s is shown: %s", source, shown)
+		}
+		if !cfg.Postgres() || !cfg.PasswordShown() || cfg.DatabaseSource() != source {
+			t.Errorf("%s: got %q, PostgreSQL %t, password %t", source, cfg.DatabaseSource(), cfg.Postgres(), cfg.PasswordShown())
+		}
+	}
+	cfg, _, err := Load(Source{Environ: []string{"DAGSTER_AUTH_DATABASE_URL=postgres://u@h/d", "DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("x", 40)}})
+	if err != nil || cfg.PasswordShown() {
+		t.Errorf("the control: %v, password %t", err, cfg.PasswordShown())
 	}
 }

@@ -43,10 +43,10 @@ func (s Setting) keys() []string {
 	return keys
 }
 
-// isSecret reports whether that text of the setting must not be shown. A database's is one when it has a password.
+// isSecret reports whether that text of the setting must not be shown. A database's is one when it may have a password.
 func (s Setting) isSecret(text string) bool {
 	if s.Env == databaseVariable {
-		return strings.Contains(text, "://") && strings.Contains(text, "@")
+		return strings.Contains(text, "://") && (strings.Contains(text, "@") || !strings.HasPrefix(text, "sqlite://"))
 	}
 	return s.Secret && text != ""
 }

@@ -56,6 +56,7 @@ func logSettings() []setting {
 			},
 			func(c *Config, text string) error { return into(&c.AuditLog)(parseBool(text)) },
 		},
+		retentionSetting(),
 		{
 			Setting{
 				Env: "DAGSTER_AUTH_LOG_LEVEL", Default: "info",

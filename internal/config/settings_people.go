@@ -8,10 +8,13 @@ import (
 
 // The settings about where AuthKit stands, who signs in, and for how long.
 
-// configVariable names the file that other settings may be in, and databaseVariable the database.
+// configVariable names the file that other settings may be in, the others the database.
 const (
-	configVariable   = "DAGSTER_AUTH_CONFIG"
-	databaseVariable = "DAGSTER_AUTH_DATABASE_URL"
+	configVariable      = "DAGSTER_AUTH_CONFIG"
+	databaseVariable    = "DAGSTER_AUTH_DATABASE_URL"
+	schemaVariable      = "DAGSTER_AUTH_DATABASE_SCHEMA"
+	connectionsVariable = "DAGSTER_AUTH_DB_MAX_CONNECTIONS"
+	secretKeyVariable   = "DAGSTER_AUTH_SECRET_KEY" //nolint:gosec // it is a name
 )
 
 func fileSetting() setting {
@@ -66,7 +69,6 @@ func listenSettings() []setting {
 
 func userSettings() []setting {
 	return []setting{
-		databaseSetting(),
 		{
 			Setting{
 				Env: "DAGSTER_AUTH_BACKEND", Default: "sqlite", List: true,
@@ -103,22 +105,12 @@ func adminSetting() setting {
 	}
 }
 
-func databaseSetting() setting {
-	return setting{
-		Setting{
-			Env: databaseVariable, Others: []string{"DAGSTER_AUTH_DB"}, Flag: "db", Secret: true, Default: "./dagster_auth.db",
-			Meaning: "The database: the path of a SQLite file, or a URL (sqlite:///dagster_auth.db).",
-		},
-		func(c *Config, text string) error { return into(&c.Database)(parseDatabase(text)) },
-	}
-}
-
 func sessionSettings() []setting {
 	return []setting{
 		{
 			Setting{
-				Env: "DAGSTER_AUTH_SECRET_KEY", Secret: true,
-				Meaning: "Signs session tokens, at least 32 bytes (openssl rand -base64 48). Without it one is made once and kept beside the SQLite file.",
+				Env: secretKeyVariable, Secret: true,
+				Meaning: "Signs session tokens, at least 32 bytes (openssl rand -base64 48). Without it one is made once and kept beside the SQLite file; PostgreSQL needs one, the same for all instances.",
 			},
 			func(c *Config, text string) error { c.SecretKey = NewSecret(text); return checkSecretKey(text) },
 		},

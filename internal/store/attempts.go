@@ -37,7 +37,7 @@ type Attempt struct {
 // recorded, and does not make the wait longer. The result is how long to wait until an attempt would pass; 0: go on.
 func (s *Store) TakeAttempt(ctx context.Context, a Attempt) (retryAfter time.Duration, err error) {
 	account, address := accountKey(a.Account), bounded(a.Address)
-	err = s.write(ctx, "take sign-in attempt", func(tx *sql.Tx) error {
+	err = s.attempt(ctx, "take sign-in attempt", account, address, func(tx *sql.Tx) error {
 		retryAfter, err = wait(ctx, tx, a, account, address)
 		if err != nil || retryAfter > 0 {
 			return err
@@ -50,6 +50,16 @@ func (s *Store) TakeAttempt(ctx context.Context, a Attempt) (retryAfter time.Dur
 		return 0, err
 	}
 	return retryAfter, nil
+}
+
+// attempt runs f in a transaction beside which no other one counts or changes the attempts of that account or address.
+func (s *Store) attempt(ctx context.Context, step, account, address string, f func(tx *sql.Tx) error) error {
+	return s.note(ctx, step, func(tx *sql.Tx) error {
+		if err := s.engine.hold(ctx, tx, "account "+account, "address "+address); err != nil {
+			return err
+		}
+		return f(tx)
+	})
 }
 
 // wait is the longest wait that any of the three limits asks for.
@@ -105,9 +115,10 @@ func remaining(ctx context.Context, db querier, a Attempt, limit int, where stri
 
 // DropAttempt forgets the newest failure of the account at the address: it was none, since nobody looked at the password.
 func (s *Store) DropAttempt(ctx context.Context, account, address string) error {
-	return s.write(ctx, "drop sign-in attempt", func(tx *sql.Tx) error {
+	account, address = accountKey(account), bounded(address)
+	return s.attempt(ctx, "drop sign-in attempt", account, address, func(tx *sql.Tx) error {
 		_, err := change(ctx, tx, `DELETE FROM login_attempts WHERE id =
-			(SELECT max(id) FROM login_attempts WHERE account = $1 AND address = $2)`, accountKey(account), bounded(address))
+			(SELECT max(id) FROM login_attempts WHERE account = $1 AND address = $2)`, account, address)
 		return err
 	})
 }
@@ -116,7 +127,7 @@ func (s *Store) DropAttempt(ctx context.Context, account, address string) error 
 // from which the account signed in.
 func (s *Store) ClearAttempts(ctx context.Context, account, address string, now time.Time) error {
 	account, address = accountKey(account), bounded(address)
-	return s.write(ctx, "clear sign-in attempts", func(tx *sql.Tx) error {
+	return s.attempt(ctx, "clear sign-in attempts", account, address, func(tx *sql.Tx) error {
 		if _, err := change(ctx, tx, `DELETE FROM login_attempts WHERE account = $1 AND address = $2`, account, address); err != nil {
 			return err
 		}
@@ -129,7 +140,7 @@ func (s *Store) ClearAttempts(ctx context.Context, account, address string, now 
 // ForgetAttempts forgets all failures of the account, from wherever, and says how many there were.
 func (s *Store) ForgetAttempts(ctx context.Context, account string) (int, error) {
 	var n int64
-	err := s.write(ctx, "forget sign-in attempts", func(tx *sql.Tx) (err error) {
+	err := s.note(ctx, "forget sign-in attempts", func(tx *sql.Tx) (err error) {
 		n, err = change(ctx, tx, `DELETE FROM login_attempts WHERE account = $1`, accountKey(account))
 		return err
 	})
@@ -138,7 +149,10 @@ func (s *Store) ForgetAttempts(ctx context.Context, account string) (int, error)
 
 // SweepAttempts deletes failures older than before, and addresses that are no longer known.
 func (s *Store) SweepAttempts(ctx context.Context, before time.Time) error {
-	return s.write(ctx, "sweep sign-in attempts", func(tx *sql.Tx) error {
+	return s.note(ctx, "sweep sign-in attempts", func(tx *sql.Tx) error {
+		if alone, err := s.engine.alone(ctx, tx, "sweep sign-in attempts"); err != nil || !alone {
+			return err
+		}
 		if _, err := change(ctx, tx, `DELETE FROM login_attempts WHERE at < $1`, before.UnixMilli()); err != nil {
 			return err
 		}

@@ -12,9 +12,25 @@ import (
 
 // AppendAudit stores the event durably: after nil, it survives a kill and a power cut.
 func (s *Store) AppendAudit(ctx context.Context, event audit.Event) error {
-	return s.write(ctx, "append audit event", func(tx *sql.Tx) error {
+	return s.note(ctx, "append audit event", func(tx *sql.Tx) error {
 		return appendAudit(ctx, tx, event)
 	})
+}
+
+// SweepAudit deletes at most limit events older than before, the oldest first, unless another process is at it, and says how
+// many.
+func (s *Store) SweepAudit(ctx context.Context, before time.Time, limit int) (int, error) {
+	var n int64
+	err := s.note(ctx, "sweep audit events", func(tx *sql.Tx) error {
+		alone, err := s.engine.alone(ctx, tx, "sweep audit events")
+		if err != nil || !alone {
+			return err
+		}
+		n, err = change(ctx, tx, `DELETE FROM audit_events WHERE id IN
+			(SELECT id FROM audit_events WHERE at < $1 ORDER BY at LIMIT $2)`, before.UnixMilli(), limit)
+		return err
+	})
+	return int(n), err
 }
 
 func appendAudit(ctx context.Context, db querier, event audit.Event) error {

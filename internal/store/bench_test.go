@@ -50,7 +50,7 @@ func BenchmarkVersionLooked(b *testing.B) {
 	s := benchStore(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		s.glance.changed()
+		s.engine.(*sqlite).glance.changed()
 		if _, err := s.Version(b.Context()); err != nil {
 			b.Fatal(err)
 		}

@@ -83,8 +83,8 @@ func (s *Store) changeAdmin(ctx context.Context, step string, rowID int64, keepA
 // isLastAdmin is false for those who are no admin: that there is none already is no reason to forbid changing a viewer.
 func isLastAdmin(ctx context.Context, db querier, rowID int64) (last bool, err error) {
 	err = db.QueryRowContext(ctx, `SELECT EXISTS (
-			SELECT 1 FROM users u WHERE u.id = $1 AND u.role = $2 AND u.disabled = 0 AND NOT EXISTS (
-				SELECT 1 FROM users o WHERE o.id <> u.id AND o.backend = u.backend AND o.role = $2 AND o.disabled = 0))`,
+			SELECT 1 FROM users u WHERE u.id = $1 AND u.role = $2 AND NOT u.disabled AND NOT EXISTS (
+				SELECT 1 FROM users o WHERE o.id <> u.id AND o.backend = u.backend AND o.role = $2 AND NOT o.disabled))`,
 		rowID, identity.Admin).Scan(&last)
 	if err != nil {
 		return false, fmt.Errorf("count admins: %w", err)

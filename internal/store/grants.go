@@ -62,10 +62,18 @@ func (s *Store) GrantsOf(ctx context.Context, userRowID int64) ([]identity.HeldG
 		ORDER BY group_name, location`, userRowID)
 }
 
-func (s *Store) heldGrants(ctx context.Context, query string, args ...any) (_ []identity.HeldGrant, err error) {
-	rows, err := s.readers.QueryContext(ctx, query, args...)
+func (s *Store) heldGrants(ctx context.Context, query string, args ...any) (list []identity.HeldGrant, err error) {
+	err = s.read(ctx, "list grants", listTimeout, func(ctx context.Context) (err error) {
+		list, err = queryGrants(ctx, s.readers, query, args...)
+		return err
+	})
+	return list, err
+}
+
+func queryGrants(ctx context.Context, db querier, query string, args ...any) (_ []identity.HeldGrant, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
-		return nil, fmt.Errorf("list grants: %w", err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, rows.Close()) }()
 	var list []identity.HeldGrant
@@ -74,7 +82,7 @@ func (s *Store) heldGrants(ctx context.Context, query string, args ...any) (_ []
 		var half int // for the order only
 		u := &h.User
 		if err := rows.Scan(&u.RowID, &u.Backend, &u.Subject, &u.Name, &h.Group, &h.Location, &h.Role, &half); err != nil {
-			return nil, fmt.Errorf("list grants: %w", err)
+			return nil, err
 		}
 		list = append(list, h)
 	}

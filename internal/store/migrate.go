@@ -6,64 +6,68 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/url"
-	"os"
-	"slices"
-	"strings"
 
-	"github.com/mattn/go-sqlite3"
 	"github.com/pressly/goose/v3"
 
 	"dagster-authkit/migrations"
 )
 
-// contents is what a database file was found to hold.
-type contents int
+// versionTable is where goose notes which migrations were made.
+const versionTable = "schema_migrations"
 
-const (
-	emptyDatabase contents = iota
-	ourDatabase
-	pythonDatabase // of the Python AuthKit, not taken over yet
-)
-
-// inspect looks into the file without changing anything, so that a mistyped path does no harm to somebody's database.
-func inspect(ctx context.Context, path string) (_ contents, err error) {
-	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
-		return emptyDatabase, nil
-	}
-	db, err := sql.Open("sqlite3", fileURL(path, url.Values{"mode": {"ro"}, "_busy_timeout": {busyTimeout}}))
+// migrate brings the schema up to what this program knows. One that is newer is used as it is, unless state.least_schema
+// says that only newer programs may: then the error is ErrNewerSchema. The caller holds the engine's lock; name is the
+// database's in errors.
+func migrate(ctx context.Context, db *sql.DB, dialect goose.Dialect, name string) error {
+	files, err := migrationFiles(dialect)
 	if err != nil {
-		return 0, fmt.Errorf("open database: %w", err)
+		return err
 	}
-	defer func() { err = errors.Join(err, db.Close()) }()
-	tables, err := names(ctx, db, `SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite\_%' ESCAPE '\' ORDER BY name`)
-	if sqliteErr, ok := errors.AsType[sqlite3.Error](err); ok && sqliteErr.Code == sqlite3.ErrNotADB {
-		return 0, fmt.Errorf("%q is not an SQLite database: name another file with --db", path)
-	}
-	if err != nil {
-		return 0, fmt.Errorf("look into the database %q: %w", path, err)
-	}
-	columns, err := names(ctx, db, `SELECT name FROM pragma_table_info('users')`)
-	if err != nil {
-		return 0, fmt.Errorf("look into the database %q: %w", path, err)
-	}
-	return recognise(path, tables, columns)
+	return migrateWith(ctx, db, dialect, files, name)
 }
 
-// recognise tells by the tables, and the columns of the one named users, whose database this is. That a file is ours is
-// not told by goose's table alone, as other programs use goose too.
-func recognise(path string, tables, userColumns []string) (contents, error) {
-	gooseTable := slices.Contains(tables, goose.DefaultTablename)
-	switch {
-	case len(tables) == 0, gooseTable && len(tables) == 1:
-		return emptyDatabase, nil
-	case gooseTable && slices.Contains(tables, "audit_events") && slices.Contains(userColumns, "subject"):
-		return ourDatabase, nil
-	case !gooseTable && isPython(userColumns):
-		return pythonDatabase, nil
+func migrationFiles(dialect goose.Dialect) (fs.FS, error) {
+	all, folder := migrations.SQLite, "sqlite"
+	if dialect == goose.DialectPostgres {
+		all, folder = migrations.Postgres, "postgres"
 	}
-	return 0, fmt.Errorf("%q is the database of another program (tables %s): name another file with --db",
-		path, strings.Join(tables[:min(3, len(tables))], ", "))
+	files, err := fs.Sub(all, folder)
+	if err != nil {
+		return nil, fmt.Errorf("read migrations: %w", err)
+	}
+	return files, nil
+}
+
+func migrateWith(ctx context.Context, db *sql.DB, dialect goose.Dialect, files fs.FS, name string) error {
+	provider, err := goose.NewProvider(dialect, db, files,
+		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()), goose.WithTableName(versionTable))
+	if err != nil {
+		return fmt.Errorf("read migrations: %w", err)
+	}
+	current, target, err := provider.GetVersions(ctx)
+	if err != nil {
+		return fmt.Errorf("read the schema's version in %s: %w", name, err)
+	}
+	if current > target {
+		return checkLeast(ctx, db, current, target, name)
+	}
+	if _, err := provider.Up(ctx); err != nil {
+		return fmt.Errorf("migrate %s: %w", name, err)
+	}
+	return nil
+}
+
+// checkLeast is about a schema that a newer program made.
+func checkLeast(ctx context.Context, db *sql.DB, current, target int64, name string) error {
+	var least int64
+	if err := db.QueryRowContext(ctx, `SELECT least_schema FROM state`).Scan(&least); err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("read the schema's version in %s: %w", name, err)
+	}
+	if least > target {
+		return fmt.Errorf("%s was made by a newer dagster-authkit (its schema is %d and needs a program that knows %d, this one knows %d): "+
+			"use that version, or name another database with --db: %w", name, current, least, target, ErrNewerSchema)
+	}
+	return nil
 }
 
 func names(ctx context.Context, db querier, query string, args ...any) (_ []string, err error) {
@@ -81,29 +85,4 @@ func names(ctx context.Context, db querier, query string, args ...any) (_ []stri
 		list = append(list, name)
 	}
 	return list, rows.Err()
-}
-
-// migrate brings the schema up to what this program knows. The caller holds the lock.
-func migrate(ctx context.Context, db *sql.DB, path string) error {
-	files, err := fs.Sub(migrations.SQLite, "sqlite")
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
-	}
-	provider, err := goose.NewProvider(goose.DialectSQLite3, db, files,
-		goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
-	if err != nil {
-		return fmt.Errorf("read migrations: %w", err)
-	}
-	current, target, err := provider.GetVersions(ctx)
-	if err != nil {
-		return fmt.Errorf("read the schema's version in %q: %w", path, err)
-	}
-	if current > target {
-		return fmt.Errorf("the database %q was made by a newer dagster-authkit (its schema is %d, this program knows %d): "+
-			"use that version, or name another file with --db", path, current, target)
-	}
-	if _, err := provider.Up(ctx); err != nil {
-		return fmt.Errorf("migrate the database %q: %w", path, err)
-	}
-	return nil
 }

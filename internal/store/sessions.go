@@ -4,7 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
+	"strconv"
 	"time"
 
 	"dagster-authkit/internal/audit"
@@ -23,9 +23,9 @@ func (s *Store) CreateSession(ctx context.Context, session identity.Session) err
 	return s.write(ctx, "create session", func(tx *sql.Tx) error {
 		return mustChange(ctx, tx, `INSERT INTO sessions
 			(token_hash, user_id, created_at, expires_at, last_seen_at, address, user_agent, provider, provider_session, secret, refreshed_at)
-			SELECT $1, id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM users WHERE id = $11 AND disabled = 0 AND epoch = $12`,
+			SELECT $1, id, $2, $3, $4, $5, $6, $7, $8, $9, $10 FROM users WHERE id = $11 AND NOT disabled AND epoch = $12`,
 			session.TokenHash, toMillis(session.CreatedAt), toMillis(session.ExpiresAt), toMillis(session.LastSeenAt),
-			session.Address, session.UserAgent, session.Provider, session.ProviderSession, session.Secret,
+			asText(session.Address), asText(session.UserAgent), asText(session.Provider), asText(session.ProviderSession), session.Secret,
 			toMillis(session.RefreshedAt), session.UserRowID, session.UserEpoch)
 	})
 }
@@ -33,20 +33,25 @@ func (s *Store) CreateSession(ctx context.Context, session identity.Session) err
 // SessionByHash finds a session and its user, grants included, by one indexed read. Expired sessions and disabled users
 // are found too; what that means is for the caller to say.
 func (s *Store) SessionByHash(ctx context.Context, hash []byte) (identity.Session, identity.User, error) {
-	sessions, users, err := querySessions(ctx, s.readers,
-		people(signInColumns, signInTables, `s.token_hash = $1`, `token_hash`), hash)
-	if err == nil && len(sessions) == 0 {
-		err = identity.ErrNotFound
-	}
+	var sessions []identity.Session
+	var users []identity.User
+	err := s.read(ctx, "read session", readTimeout, func(ctx context.Context) (err error) {
+		sessions, users, err = querySessions(ctx, s.readers,
+			people(signInColumns, signInTables, `s.token_hash = $1`, `token_hash`), hash)
+		if err == nil && len(sessions) == 0 {
+			return identity.ErrNotFound
+		}
+		return err
+	})
 	if err != nil {
-		return identity.Session{}, identity.User{}, fmt.Errorf("read session: %w", err)
+		return identity.Session{}, identity.User{}, err
 	}
 	return sessions[0], users[0], nil
 }
 
 // TouchSession notes activity. Time never runs backwards in it, and a session that is gone stays gone without an error.
 func (s *Store) TouchSession(ctx context.Context, hash []byte, at time.Time) error {
-	return s.write(ctx, "touch session", func(tx *sql.Tx) error {
+	return s.note(ctx, "touch session", func(tx *sql.Tx) error {
 		_, err := change(ctx, tx, `UPDATE sessions SET last_seen_at = $1 WHERE token_hash = $2 AND last_seen_at < $1`,
 			toMillis(at), hash)
 		return err
@@ -65,17 +70,25 @@ func (s *Store) DeleteSession(ctx context.Context, hash []byte) (deleted bool, e
 
 // Sessions lists the sessions of one user, or of all when userRowID is 0, the last used first, expired ones that were not
 // swept yet included. Both results have the same length: a session and its user.
-func (s *Store) Sessions(ctx context.Context, userRowID int64) ([]identity.Session, []identity.User, error) {
-	sessions, users, err := listSessions(ctx, s.readers, userRowID)
-	if err != nil {
-		return nil, nil, fmt.Errorf("list sessions: %w", err)
-	}
-	return sessions, users, nil
+func (s *Store) Sessions(ctx context.Context, userRowID int64) (sessions []identity.Session, users []identity.User, err error) {
+	err = s.read(ctx, "list sessions", listTimeout, func(ctx context.Context) (err error) {
+		sessions, users, err = listSessions(ctx, s.readers, userRowID)
+		return err
+	})
+	return sessions, users, err
 }
 
 func listSessions(ctx context.Context, db querier, userRowID int64) ([]identity.Session, []identity.User, error) {
-	return querySessions(ctx, db,
-		people(signInColumns, signInTables, `$1 = 0 OR s.user_id = $1`, `last_seen_at DESC, token_hash`), userRowID)
+	where, args := ofUser(userRowID)
+	return querySessions(ctx, db, people(signInColumns, signInTables, `s.`+where, `last_seen_at DESC, token_hash`), args...)
+}
+
+// ofUser is the condition, and its arguments, for the sessions or tokens of one user, or of all when userRowID is 0.
+func ofUser(userRowID int64) (where string, args []any) {
+	if userRowID == 0 {
+		return `user_id IS NOT NULL`, nil
+	}
+	return `user_id = $1`, []any{userRowID}
 }
 
 // RevokeSessions ends the sessions of one user, or of all when userRowID is 0, and stores one event for each: the one
@@ -95,10 +108,19 @@ func (s *Store) RevokeProviderSessions(
 	if provider == "" || providerSession == "" && subject == "" {
 		return nil, errors.New("revoke sessions: a provider, and a session of it or a subject are needed")
 	}
+	// Each part stands there only where it is asked for, so that an index serves it.
+	where, args := `s.provider = $1 AND u.backend = $2`, []any{provider, backend}
+	for _, part := range []struct{ column, value string }{{`s.provider_session`, providerSession}, {`u.subject`, subject}} {
+		if part.value != "" {
+			args = append(args, part.value)
+			where += ` AND ` + part.column + ` = $` + strconv.Itoa(len(args))
+		}
+	}
+	if providerSession != "" {
+		where += ` AND s.provider_session <> ''` // what the index has
+	}
 	return s.revoke(ctx, event, func(tx *sql.Tx) ([]identity.Session, []identity.User, error) {
-		return querySessions(ctx, tx, people(signInColumns, signInTables,
-			`s.provider = $1 AND u.backend = $2 AND ($3 = '' OR s.provider_session = $3) AND ($4 = '' OR u.subject = $4)`, `token_hash`),
-			provider, backend, providerSession, subject)
+		return querySessions(ctx, tx, people(signInColumns, signInTables, where, `token_hash`), args...)
 	})
 }
 
@@ -134,14 +156,14 @@ func (s *Store) revoke(
 
 // SessionSecret is the sealed secret of a session, or identity.ErrNotFound.
 func (s *Store) SessionSecret(ctx context.Context, hash []byte) (sealed []byte, err error) {
-	err = s.readers.QueryRowContext(ctx, `SELECT secret FROM sessions WHERE token_hash = $1`, hash).Scan(&sealed)
-	if errors.Is(err, sql.ErrNoRows) {
-		err = identity.ErrNotFound
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read a session's secret: %w", err)
-	}
-	return sealed, nil
+	err = s.read(ctx, "read a session's secret", readTimeout, func(ctx context.Context) error {
+		err := s.readers.QueryRowContext(ctx, `SELECT secret FROM sessions WHERE token_hash = $1`, hash).Scan(&sealed)
+		if errors.Is(err, sql.ErrNoRows) {
+			return identity.ErrNotFound
+		}
+		return err
+	})
+	return sealed, err
 }
 
 // ExpiredSessions deletes at most limit sessions that are past their absolute lifetime, or that saw no activity for idle
@@ -149,12 +171,19 @@ func (s *Store) SessionSecret(ctx context.Context, hash []byte) (sealed []byte, 
 func (s *Store) ExpiredSessions(ctx context.Context, now time.Time, idle time.Duration, limit int) ([]identity.Session, []identity.User, error) {
 	var sessions []identity.Session
 	var users []identity.User
-	seen := sql.NullInt64{Int64: now.Add(-idle).UnixMilli(), Valid: idle > 0} // a comparison with NULL is never true
+	// SQLite numbers parameters by where they stand first, so the limit, which is last, has the last number.
+	ended, args := `expires_at <= $1 LIMIT $2`, []any{now.UnixMilli(), limit}
+	if idle > 0 {
+		ended, args = `expires_at <= $1 OR last_seen_at <= $2 LIMIT $3`, []any{now.UnixMilli(), now.Add(-idle).UnixMilli(), limit}
+	}
 	err := s.write(ctx, "sweep sessions", func(tx *sql.Tx) (err error) {
+		sessions, users = nil, nil
+		if alone, err := s.engine.alone(ctx, tx, "sweep sessions"); err != nil || !alone {
+			return err
+		}
 		sessions, users, err = querySessions(ctx, tx,
-			`WITH ended AS MATERIALIZED (SELECT * FROM sessions WHERE expires_at <= $1 OR last_seen_at <= $2 LIMIT $3) `+
-				people(signInColumns, `ended s JOIN users u ON u.id = s.user_id`, `true`, `token_hash`),
-			now.UnixMilli(), seen, limit)
+			`WITH ended AS MATERIALIZED (SELECT * FROM sessions WHERE `+ended+`) `+
+				people(signInColumns, `ended s JOIN users u ON u.id = s.user_id`, `true`, `token_hash`), args...)
 		if err != nil {
 			return err
 		}
@@ -174,8 +203,8 @@ func (s *Store) ExpiredSessions(ctx context.Context, now time.Time, idle time.Du
 // CountSessions counts the sessions, expired ones that were not swept yet included.
 func (s *Store) CountSessions(ctx context.Context) (int, error) {
 	var n int
-	if err := s.readers.QueryRowContext(ctx, `SELECT count(*) FROM sessions`).Scan(&n); err != nil {
-		return 0, fmt.Errorf("count sessions: %w", err)
-	}
-	return n, nil
+	err := s.read(ctx, "count sessions", readTimeout, func(ctx context.Context) error {
+		return s.readers.QueryRowContext(ctx, `SELECT count(*) FROM sessions`).Scan(&n)
+	})
+	return n, err
 }

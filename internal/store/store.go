@@ -1,8 +1,12 @@
-// Package store keeps users, sessions, sign-in attempts and the audit trail in the database. It is the only package that
-// speaks SQL, and knows no rules beyond those that only a transaction can keep: that the last admin stays, that a change
-// and its audit event are stored together or not at all, that attempts are counted before they are made.
+// Package store keeps users, sessions, sign-in attempts and the audit trail in the database, SQLite or PostgreSQL. It is the
+// only package that speaks SQL, and knows no rules beyond those that only a transaction can keep: that the last admin stays,
+// that a change and its audit event are stored together or not at all, that attempts are counted before they are made.
 //
-// What was acknowledged is on the disk: SQLite runs with synchronous=FULL, so neither a kill nor a power cut loses it.
+// The SQL is the same for both engines and stands in the files named for what it is about; what differs is in the files
+// sqlite*.go and postgres*.go, behind the interface engine.
+//
+// What was acknowledged is on the disk: SQLite runs with synchronous=FULL, and PostgreSQL with what its administrator set,
+// which is the same by default.
 package store
 
 import (
@@ -10,136 +14,105 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"net/url"
-	"os"
-	"runtime"
+	"strings"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // the driver named "sqlite3"
 	"github.com/rs/zerolog"
 )
-
-// busyTimeout is how long a statement waits for another process to finish writing, in milliseconds.
-const busyTimeout = "5000"
 
 // Options are what Open needs.
 type Options struct {
 	// URL is the path of the SQLite file, or sqlite:///path as SQLAlchemy reads it: three slashes before a relative
-	// path, four before an absolute one.
+	// path, four before an absolute one. Or it is postgres://user@host/database, with the parameters of libpq, whose
+	// variables (PGPASSWORD, PGPASSFILE, PGSSLMODE, ...) stand in for what it leaves out.
 	URL string
-	// MustExist makes a missing file an error that names init-db, instead of making the file: a mistyped --db of a
+	// Schema is where the tables are on PostgreSQL; empty: authkit.
+	Schema string
+	// MaxConnections bounds the connections to PostgreSQL, the one that listens included; 0: 10, at least 2.
+	MaxConnections int
+	// MustExist makes a missing file or schema an error that names init-db, instead of making it: a mistyped --db of a
 	// command that only looks must not leave an empty database behind.
 	MustExist bool
-	// Log hears of a takeover and of file permissions that had to be changed.
+	// Log hears of a takeover, of file permissions that had to be changed, of who else can read the tables, and of
+	// PostgreSQL being away and back.
 	Log zerolog.Logger
+
+	// tweak changes how PostgreSQL is spoken to, for tests.
+	tweak func(*postgresConfig)
 }
 
 // Store is an open database. It is safe for concurrent use.
 type Store struct {
-	path     string
-	file     os.FileInfo // what was at path when it was opened
-	writer   *sql.DB     // one connection: SQLite has one writer at a time, and waiting here is fairer than busy retries
-	readers  *sql.DB
-	versions versions
-	glance   glance
+	writer  *sql.DB // of SQLite one connection; of PostgreSQL the same pool as readers
+	readers *sql.DB
+	engine  engine
 }
+
+// engine is what SQLite and PostgreSQL do differently.
+type engine interface {
+	// ready is an error when what was opened is no longer what others see.
+	ready() error
+	// version is Store.Version.
+	version(ctx context.Context) (int64, error)
+	// serialise makes the transaction the only one that changes what Version tells of, until it ends.
+	serialise(ctx context.Context, tx *sql.Tx) error
+	// settle is called at the end of such a transaction; what it returns is called when that was committed, or may have been.
+	settle(ctx context.Context, tx *sql.Tx) (ended func(committed bool), err error)
+	// hold makes other transactions that hold one of the keys wait until this one ends.
+	hold(ctx context.Context, tx *sql.Tx, keys ...string) error
+	// alone is false when another process is at the same work at this moment.
+	alone(ctx context.Context, tx *sql.Tx, work string) (bool, error)
+	// again is true for the error of a transaction that was given up because of another one, and may be tried anew.
+	again(err error) bool
+	// stale is true for the error of a connection of the pool that had died before it was used: what only reads, or has not
+	// begun, may be tried on another.
+	stale(err error) bool
+	// unhurried lifts the limits of time on a transaction that moves everything.
+	unhurried(ctx context.Context, tx *sql.Tx) error
+	// numbered makes new rows of the table follow the highest number in it.
+	numbered(ctx context.Context, tx *sql.Tx, table string) error
+	close() error
+}
+
+// ErrNewerSchema is in the error of Open when the database can only be used by a newer program.
+var ErrNewerSchema = errors.New("the database needs a newer dagster-authkit")
 
 // Open opens the database, and first makes or migrates it, or takes it over from the Python AuthKit. Many processes may
 // do so at the same time: all but one wait. Every error is one line that says what to do.
 func Open(ctx context.Context, o Options) (*Store, error) {
-	path, err := filePath(o.URL)
-	if err != nil {
-		return nil, err
+	if IsPostgres(o.URL) {
+		return openPostgres(ctx, o)
 	}
-	if err := checkFolder(path); err != nil {
-		return nil, err
-	}
-	if err := checkPresence(path, o.MustExist); err != nil {
-		return nil, err
-	}
-	unlock, err := lockFile(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	defer unlock()
-	kind, err := inspect(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	if err := prepareFiles(path, o.Log); err != nil {
-		return nil, err
-	}
-	return open(ctx, path, kind, o.Log)
+	return openSQLite(ctx, o)
 }
 
-func open(ctx context.Context, path string, kind contents, log zerolog.Logger) (*Store, error) {
-	file, err := os.Stat(path)
+// IsPostgres reports whether the URL is one of PostgreSQL's.
+func IsPostgres(url string) bool {
+	scheme, _, isURL := strings.Cut(url, "://")
+	return isURL && (scheme == "postgres" || scheme == "postgresql")
+}
+
+// Version is a number that moves with every change of users, grants, sessions and tokens, whichever process makes it: what was
+// read after Version gave a number is good for as long as Version gives that number. Audit events, sign-in attempts,
+// TouchSession, TouchToken, SignedIn and ReplaceHash do not move it. A change made by this Store has moved it when it returns;
+// one of another process is seen within glanceFor on SQLite and some milliseconds on PostgreSQL, and it is an error when
+// PostgreSQL could not tell for a second. It costs next to nothing.
+func (s *Store) Version(ctx context.Context) (int64, error) {
+	version, err := s.engine.version(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("look at the database file: %w", err)
+		return 0, fmt.Errorf("read version: %w", err)
 	}
-	s := &Store{path: path, file: file}
-	for _, handle := range []struct {
-		db     **sql.DB
-		size   int
-		params url.Values
-	}{
-		{&s.writer, 1, url.Values{"_txlock": {"immediate"}}},
-		{&s.readers, max(4, runtime.NumCPU()), url.Values{"_query_only": {"true"}, "_stmt_cache_size": {"16"}}},
-		{&s.versions.db, 1, url.Values{"_query_only": {"true"}}},
-	} {
-		db, err := sql.Open("sqlite3", dsn(path, handle.params))
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open database: %w", err), s.Close())
-		}
-		db.SetMaxOpenConns(handle.size)
-		db.SetMaxIdleConns(handle.size)
-		*handle.db = db
-	}
-	if kind == pythonDatabase {
-		if err := s.takeOver(ctx, log); err != nil {
-			return nil, errors.Join(err, s.Close())
-		}
-	}
-	if err := migrate(ctx, s.writer, path); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	return version, nil
 }
 
-// inPlace is an error once the file at the path is not the one that was opened. SQLite would go on reading and writing the
-// one that nobody else sees any more, and what other processes change would never be noticed.
-func (s *Store) inPlace() error {
-	now, err := os.Stat(s.path)
-	if err != nil {
-		return fmt.Errorf("the database file is gone: put it back and restart AuthKit: %w", err)
-	}
-	if !os.SameFile(s.file, now) {
-		return fmt.Errorf("the database file %s was replaced: restart AuthKit to use the new one", s.path)
-	}
-	return nil
-}
-
-// dsn names the file and every pragma: one that is set by a statement reaches a single connection of a pool only.
-func dsn(path string, params url.Values) string {
-	for name, value := range map[string]string{
-		"mode": "rw", "_busy_timeout": busyTimeout, "_journal_mode": "WAL", "_synchronous": "FULL", "_foreign_keys": "true",
-	} {
-		params.Set(name, value)
-	}
-	return fileURL(path, params)
-}
-
-func fileURL(path string, params url.Values) string {
-	return (&url.URL{Scheme: "file", Path: path, RawQuery: params.Encode()}).String()
-}
-
-// Close closes the database. The writer is last, as the last connection folds the write-ahead log into the file.
+// Close closes the database. The writer is last, as SQLite's last connection folds the write-ahead log into the file.
 func (s *Store) Close() error {
-	err := s.versions.close()
-	for _, db := range []*sql.DB{s.readers, s.writer} {
-		if db != nil {
-			err = errors.Join(err, db.Close())
-		}
+	err := s.engine.close()
+	if s.readers != nil && s.readers != s.writer {
+		err = errors.Join(err, s.readers.Close())
+	}
+	if s.writer != nil {
+		err = errors.Join(err, s.writer.Close())
 	}
 	if err != nil {
 		return fmt.Errorf("close database: %w", err)
@@ -149,42 +122,127 @@ func (s *Store) Close() error {
 
 // Ping reads one row, to tell whether the database answers.
 func (s *Store) Ping(ctx context.Context) error {
-	if err := s.inPlace(); err != nil {
-		return fmt.Errorf("ping database: %w", err)
-	}
 	var version int64
-	if err := s.readers.QueryRowContext(ctx, `SELECT version FROM state`).Scan(&version); err != nil {
-		return fmt.Errorf("ping database: %w", err)
-	}
-	return nil
+	return s.read(ctx, "ping database", readTimeout, func(ctx context.Context) error {
+		return s.readers.QueryRowContext(ctx, `SELECT version FROM state`).Scan(&version)
+	})
 }
 
-// writeTimeout bounds a write, the wait for the one connection that writes included: when another process holds the lock,
-// those who wait for it wait together, not one after the other. It is as long as the busy timeout of a single one.
-const writeTimeout = 5 * time.Second
+// Connections are those of the pool, the one that listens to PostgreSQL not counted.
+type Connections struct {
+	Max, InUse, Idle int
+	// Waits counts the times that somebody had to wait for one, and Waited is how long altogether.
+	Waits  int64
+	Waited time.Duration
+}
 
-// write runs f in one transaction that holds the write lock from its start, so that what f reads can't change before it
-// writes. step names it in errors.
+// Connections tells how the pool that reads is used.
+func (s *Store) Connections() Connections {
+	stats := s.readers.Stats()
+	return Connections{Max: stats.MaxOpenConnections, InUse: stats.InUse, Idle: stats.Idle, Waits: stats.WaitCount, Waited: stats.WaitDuration}
+}
+
+const (
+	// readTimeout bounds what a request waits for, the wait for a connection included: a database that hangs is as good as
+	// none.
+	readTimeout = 3 * time.Second
+	// listTimeout bounds lists of everything, which are long where there are many users.
+	listTimeout = time.Minute
+	// writeTimeout bounds a write, the wait for the one connection that writes to SQLite included: when another process
+	// holds the lock, those who wait for it wait together, not one after the other. It is as long as the busy timeout of a
+	// single one.
+	writeTimeout = 5 * time.Second
+	// writeTries bounds how often a transaction is tried that PostgreSQL gave up because of another one.
+	writeTries = 4
+	// staleTries is more than the connections of a pool that may have died together; each try finds another.
+	staleTries = 1001
+)
+
+// read runs f, which only reads, within the time given. step names it in errors.
+func (s *Store) read(ctx context.Context, step string, within time.Duration, f func(ctx context.Context) error) error {
+	if err := s.engine.ready(); err != nil {
+		return fmt.Errorf("%s: %w", step, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	var err error
+	for range staleTries {
+		if err = f(ctx); err == nil {
+			return nil
+		}
+		if !s.engine.stale(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	return fmt.Errorf("%s: %w", step, err)
+}
+
+// write runs f in one transaction that is the only one to change users, grants and sessions from its start, so that what f
+// reads can't change before it writes. f may be run several times, and only the last one counts.
 func (s *Store) write(ctx context.Context, step string, f func(tx *sql.Tx) error) error {
-	if err := s.inPlace(); err != nil {
+	return s.try(ctx, step, func(ctx context.Context, tx *sql.Tx) (func(bool), error) {
+		if err := s.engine.serialise(ctx, tx); err != nil {
+			return nil, err
+		}
+		if err := f(tx); err != nil {
+			return nil, err
+		}
+		return s.engine.settle(ctx, tx)
+	})
+}
+
+// note runs f in one transaction that does not move Version. On SQLite it is like write. On PostgreSQL others may run at the
+// same time, so that f must be right by its statements alone, or by engine.hold.
+func (s *Store) note(ctx context.Context, step string, f func(tx *sql.Tx) error) error {
+	return s.try(ctx, step, func(_ context.Context, tx *sql.Tx) (func(bool), error) {
+		return func(bool) {}, f(tx)
+	})
+}
+
+func (s *Store) try(ctx context.Context, step string, f func(ctx context.Context, tx *sql.Tx) (func(bool), error)) error {
+	if err := s.engine.ready(); err != nil {
 		return fmt.Errorf("%s: %w", step, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
-	defer s.glance.changed() // whatever became of it: a commit that failed may have happened
-	tx, err := s.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("%s: begin: %w", step, err)
+	var err error
+	for range writeTries {
+		if err = s.transaction(ctx, f); err == nil {
+			return nil
+		}
+		if !s.engine.again(err) {
+			break
+		}
 	}
-	if err := f(tx); err != nil {
+	return fmt.Errorf("%s: %w", step, err)
+}
+
+func (s *Store) transaction(ctx context.Context, f func(ctx context.Context, tx *sql.Tx) (func(bool), error)) error {
+	tx, err := s.begin(ctx)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	ended, err := f(ctx, tx)
+	if err != nil {
 		// The cause is what counts; a rollback that fails, fails for the same reason or has happened already.
 		_ = tx.Rollback()
-		return fmt.Errorf("%s: %w", step, err)
+		return err
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("%s: commit: %w", step, err)
+		ended(false)
+		return fmt.Errorf("commit: %w", err)
 	}
+	ended(true)
 	return nil
+}
+
+func (s *Store) begin(ctx context.Context) (tx *sql.Tx, err error) {
+	for range staleTries {
+		if tx, err = s.writer.BeginTx(ctx, nil); err == nil || !s.engine.stale(err) || ctx.Err() != nil {
+			break
+		}
+	}
+	return tx, err
 }
 
 // toMillis and fromMillis are the only ways of a time into and out of the database; NULL is the zero time.

@@ -4,10 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
-
-	"github.com/mattn/go-sqlite3"
 
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/identity"
@@ -21,40 +18,59 @@ const ownedColumns = userColumns + `, t.token_hash AS token_hash, t.user_id, t.n
 // identity.ErrNotFound when the owner is gone.
 func (s *Store) CreateToken(ctx context.Context, token identity.Token, event audit.Event) error {
 	return s.write(ctx, "create token", func(tx *sql.Tx) error {
-		err := mustChange(ctx, tx, `INSERT INTO tokens (token_hash, user_id, name, role, location, created_at, expires_at)
-			SELECT $1, id, $2, $3, $4, $5, $6 FROM users WHERE id = $7`,
+		// A name that is there already is no error of the statement's: that would end the transaction on PostgreSQL.
+		made, err := change(ctx, tx, `INSERT INTO tokens (token_hash, user_id, name, role, location, created_at, expires_at)
+			SELECT $1, id, $2, $3, $4, $5, $6 FROM users WHERE id = $7 ON CONFLICT (user_id, name) DO NOTHING`,
 			token.Hash, token.Name, token.Role, token.Location, toMillis(token.CreatedAt), toMillis(token.ExpiresAt), token.UserRowID)
-		if sqliteErr, ok := errors.AsType[sqlite3.Error](err); ok && sqliteErr.ExtendedCode == sqlite3.ErrConstraintUnique {
-			return identity.ErrExists
-		}
 		if err != nil {
 			return err
+		}
+		if made == 0 {
+			return whyNoToken(ctx, tx, token.UserRowID)
 		}
 		return appendAudit(ctx, tx, event)
 	})
 }
 
+// whyNoToken tells a name that is taken from an owner who is gone.
+func whyNoToken(ctx context.Context, tx *sql.Tx, owner int64) error {
+	var there bool
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM users WHERE id = $1)`, owner).Scan(&there); err != nil {
+		return err
+	}
+	if there {
+		return identity.ErrExists
+	}
+	return identity.ErrNotFound
+}
+
 // TokenByHash finds a token and its owner, grants included, by one indexed read. Expired tokens and disabled owners are found
 // too; what that means is for the caller to say.
 func (s *Store) TokenByHash(ctx context.Context, hash []byte) (identity.Token, identity.User, error) {
-	tokens, users, err := queryTokens(ctx, s.readers, `t.token_hash = $1`, hash)
-	if err == nil && len(tokens) == 0 {
-		err = identity.ErrNotFound
-	}
+	var tokens []identity.Token
+	var users []identity.User
+	err := s.read(ctx, "read token", readTimeout, func(ctx context.Context) (err error) {
+		tokens, users, err = queryTokens(ctx, s.readers, `t.token_hash = $1`, hash)
+		if err == nil && len(tokens) == 0 {
+			return identity.ErrNotFound
+		}
+		return err
+	})
 	if err != nil {
-		return identity.Token{}, identity.User{}, fmt.Errorf("read token: %w", err)
+		return identity.Token{}, identity.User{}, err
 	}
 	return tokens[0], users[0], nil
 }
 
 // Tokens lists the tokens of one user, or of all when userRowID is 0, by owner and name, expired ones that were not swept yet
 // included. Both results have the same length: a token and its owner.
-func (s *Store) Tokens(ctx context.Context, userRowID int64) ([]identity.Token, []identity.User, error) {
-	tokens, users, err := queryTokens(ctx, s.readers, `$1 = 0 OR t.user_id = $1`, userRowID)
-	if err != nil {
-		return nil, nil, fmt.Errorf("list tokens: %w", err)
-	}
-	return tokens, users, nil
+func (s *Store) Tokens(ctx context.Context, userRowID int64) (tokens []identity.Token, users []identity.User, err error) {
+	where, args := ofUser(userRowID)
+	err = s.read(ctx, "list tokens", listTimeout, func(ctx context.Context) (err error) {
+		tokens, users, err = queryTokens(ctx, s.readers, `t.`+where, args...)
+		return err
+	})
+	return tokens, users, err
 }
 
 // DeleteToken revokes a token and stores its event. The error is identity.ErrNotFound when there is none.
@@ -69,7 +85,7 @@ func (s *Store) DeleteToken(ctx context.Context, hash []byte, event audit.Event)
 
 // TouchToken notes when a token was used. Time never runs backwards in it, and a token that is gone stays gone without an error.
 func (s *Store) TouchToken(ctx context.Context, hash []byte, at time.Time) error {
-	return s.write(ctx, "touch token", func(tx *sql.Tx) error {
+	return s.note(ctx, "touch token", func(tx *sql.Tx) error {
 		_, err := change(ctx, tx, `UPDATE tokens SET last_used_at = $1
 			WHERE token_hash = $2 AND (last_used_at IS NULL OR last_used_at < $1)`, toMillis(at), hash)
 		return err
@@ -82,6 +98,9 @@ func (s *Store) ExpireTokens(ctx context.Context, now time.Time, limit int, even
 	var events []audit.Event
 	err := s.write(ctx, "sweep tokens", func(tx *sql.Tx) error {
 		events = nil
+		if alone, err := s.engine.alone(ctx, tx, "sweep tokens"); err != nil || !alone {
+			return err
+		}
 		tokens, users, err := queryTokens(ctx, tx,
 			`t.token_hash IN (SELECT token_hash FROM tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, now.UnixMilli(), limit)
 		if err != nil {

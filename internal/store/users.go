@@ -9,8 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/mattn/go-sqlite3"
-
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/identity"
 )
@@ -37,11 +35,20 @@ func nameKey(name string) (string, bool) {
 // isText is false for what PostgreSQL refuses to store as text.
 func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
 
+// asText makes text of what somebody else sent, so that an odd byte in it is no reason to fail.
+func asText(s string) string {
+	if isText(s) {
+		return s
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(s, "\uFFFD"), "\x00", "\uFFFD")
+}
+
 // CreateUser makes the account and stores its event. Local users get the subject that their name gives, all others bring
 // one. The error is identity.ErrExists when there is such an account.
 func (s *Store) CreateUser(ctx context.Context, user identity.User, passwordHash string, event audit.Event) (identity.User, error) {
+	var made identity.User
 	err := s.write(ctx, "create user", func(tx *sql.Tx) (err error) {
-		user, err = insertUser(ctx, tx, user, passwordHash)
+		made, err = insertUser(ctx, tx, user, passwordHash)
 		if err != nil {
 			return err
 		}
@@ -50,13 +57,14 @@ func (s *Store) CreateUser(ctx context.Context, user identity.User, passwordHash
 	if err != nil {
 		return identity.User{}, err
 	}
-	return user, nil
+	return made, nil
 }
 
 // Bootstrap is CreateUser in a database that never had a local user; in any other it does nothing, also when that user
 // and all others were deleted since: a deleted admin must not rise with the old password.
 func (s *Store) Bootstrap(ctx context.Context, user identity.User, passwordHash string, event audit.Event) (made bool, err error) {
 	err = s.write(ctx, "bootstrap", func(tx *sql.Tx) error {
+		made = false
 		had, err := hadUsers(ctx, tx)
 		if err != nil || had {
 			return err
@@ -79,12 +87,15 @@ func insertUser(ctx context.Context, db querier, user identity.User, passwordHas
 	}
 	created := toMillis(user.CreatedAt)
 	user.CreatedAt = fromMillis(created)
+	user.Name, user.Email, user.FullName = asText(user.Name), asText(user.Email), asText(user.FullName)
+	// A row that is there already is no error of the statement's: that would end the transaction on PostgreSQL.
 	err := db.QueryRowContext(ctx, `INSERT INTO users
 		(backend, subject, name, email, full_name, role, password_hash, disabled, created_at, last_login_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING id`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
+		ON CONFLICT (backend, subject) DO NOTHING RETURNING id`,
 		user.Backend, user.Subject, user.Name, user.Email, user.FullName, user.Role, passwordHash, user.Disabled,
 		created, toMillis(user.LastLoginAt)).Scan(&user.RowID)
-	if sqliteErr, ok := errors.AsType[sqlite3.Error](err); ok && sqliteErr.ExtendedCode == sqlite3.ErrConstraintUnique {
+	if errors.Is(err, sql.ErrNoRows) {
 		return identity.User{}, identity.ErrExists
 	}
 	if err != nil {
@@ -102,21 +113,21 @@ func insertUser(ctx context.Context, db querier, user identity.User, passwordHas
 // HasUsers reports whether there is a local user now who is not disabled: someone who can sign in.
 func (s *Store) HasUsers(ctx context.Context) (bool, error) {
 	var has bool
-	err := s.readers.QueryRowContext(ctx,
-		`SELECT EXISTS (SELECT 1 FROM users WHERE backend = $1 AND disabled = 0)`, localBackend).Scan(&has)
-	if err != nil {
-		return false, fmt.Errorf("look for users: %w", err)
-	}
-	return has, nil
+	err := s.read(ctx, "look for users", readTimeout, func(ctx context.Context) error {
+		return s.readers.QueryRowContext(ctx,
+			`SELECT EXISTS (SELECT 1 FROM users WHERE backend = $1 AND NOT disabled)`, localBackend).Scan(&has)
+	})
+	return has, err
 }
 
 // HadUsers reports whether the database ever had a local user, deleted ones included.
 func (s *Store) HadUsers(ctx context.Context) (bool, error) {
-	had, err := hadUsers(ctx, s.readers)
-	if err != nil {
-		return false, fmt.Errorf("look for former users: %w", err)
-	}
-	return had, nil
+	var had bool
+	err := s.read(ctx, "look for former users", readTimeout, func(ctx context.Context) (err error) {
+		had, err = hadUsers(ctx, s.readers)
+		return err
+	})
+	return had, err
 }
 
 func hadUsers(ctx context.Context, db querier) (had bool, err error) {
@@ -129,16 +140,17 @@ func hadUsers(ctx context.Context, db querier) (had bool, err error) {
 func (s *Store) UserByName(ctx context.Context, backend, name string) (identity.User, error) {
 	subject, possible := nameKey(name)
 	if backend != localBackend {
-		subject, possible = name, true
+		subject, possible = name, isText(name)
 	}
 	if !possible {
 		return identity.User{}, fmt.Errorf("read user: %w", identity.ErrNotFound)
 	}
-	user, err := userBySubject(ctx, s.readers, backend, subject)
-	if err != nil {
-		return identity.User{}, fmt.Errorf("read user: %w", err)
-	}
-	return user, nil
+	var user identity.User
+	err := s.read(ctx, "read user", readTimeout, func(ctx context.Context) (err error) {
+		user, err = userBySubject(ctx, s.readers, backend, subject)
+		return err
+	})
+	return user, err
 }
 
 func userBySubject(ctx context.Context, db querier, backend, subject string) (identity.User, error) {
@@ -147,30 +159,27 @@ func userBySubject(ctx context.Context, db querier, backend, subject string) (id
 
 // Users lists all accounts, by backend and name.
 func (s *Store) Users(ctx context.Context) ([]identity.User, error) {
-	users, err := queryUsers(ctx, s.readers, people(userColumns, `users u`, `true`, `backend, subject`))
-	if err != nil {
-		return nil, fmt.Errorf("list users: %w", err)
-	}
-	return users, nil
+	var users []identity.User
+	err := s.read(ctx, "list users", listTimeout, func(ctx context.Context) (err error) {
+		users, err = queryUsers(ctx, s.readers, people(userColumns, `users u`, `true`, `backend, subject`))
+		return err
+	})
+	return users, err
 }
 
 // UpsertUser makes the account of somebody whom another backend vouches for, or refreshes its name, email, full name and
 // role, the user's groups, and what rules give for them, with what that backend says now. Disabled and grants are AuthKit's
 // own: they stay as they are, and are returned, with the grants of the groups and rules.
 func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.User, error) {
-	if user.Backend == localBackend || user.Backend == serviceBackend || user.Backend == "" || user.Subject == "" {
+	if user.Backend == localBackend || user.Backend == serviceBackend || user.Backend == "" || user.Subject == "" || !isText(user.Subject) {
 		return identity.User{}, fmt.Errorf("refresh user: %q is not an account of another backend", user.ID())
 	}
-	if err := s.inPlace(); err != nil {
-		return identity.User{}, fmt.Errorf("refresh user: %w", err)
+	user.Name, user.Email, user.FullName = asText(user.Name), asText(user.Email), asText(user.FullName)
+	stored, same, err := s.unchanged(ctx, user)
+	if err != nil || same {
+		return stored, err
 	}
-	if known, same, err := s.unchanged(ctx, user); err != nil || same {
-		if err != nil {
-			err = fmt.Errorf("refresh user: %w", err)
-		}
-		return known, err
-	}
-	err := s.write(ctx, "refresh user", func(tx *sql.Tx) error {
+	err = s.write(ctx, "refresh user", func(tx *sql.Tx) error {
 		_, err := insertUser(ctx, tx, user, "")
 		if errors.Is(err, identity.ErrExists) {
 			// Nothing is written when nothing changed, so that a sign-in does not empty every session cache.
@@ -187,18 +196,18 @@ func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.Us
 		if err := setRuleGrants(ctx, tx, user); err != nil {
 			return err
 		}
-		user, err = userBySubject(ctx, tx, user.Backend, user.Subject)
+		stored, err = userBySubject(ctx, tx, user.Backend, user.Subject)
 		return err
 	})
 	if err != nil {
 		return identity.User{}, err
 	}
-	return user, nil
+	return stored, nil
 }
 
 // SignedIn notes the time of the account's last sign-in.
 func (s *Store) SignedIn(ctx context.Context, rowID int64, at time.Time) error {
-	return s.write(ctx, "note sign-in", func(tx *sql.Tx) error {
+	return s.note(ctx, "note sign-in", func(tx *sql.Tx) error {
 		return mustChange(ctx, tx, `UPDATE users SET last_login_at = $1 WHERE id = $2`, toMillis(at), rowID)
 	})
 }

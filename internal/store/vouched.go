@@ -13,7 +13,16 @@ import (
 // unchanged gives the account as it is when the database says of it already what UpsertUser would write, groups and what
 // rules give included. It takes no lock: a proxy in front says who somebody is with every request, and nearly always the same.
 func (s *Store) unchanged(ctx context.Context, user identity.User) (known identity.User, same bool, err error) {
-	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // all that is compared is of one moment
+	err = s.read(ctx, "refresh user", readTimeout, func(ctx context.Context) (err error) {
+		known, same, err = s.compare(ctx, user)
+		return err
+	})
+	return known, same, err
+}
+
+func (s *Store) compare(ctx context.Context, user identity.User) (known identity.User, same bool, err error) {
+	// All that is compared is of one moment.
+	tx, err := s.readers.BeginTx(ctx, &sql.TxOptions{ReadOnly: true, Isolation: sql.LevelRepeatableRead})
 	if err != nil {
 		return identity.User{}, false, fmt.Errorf("begin: %w", err)
 	}

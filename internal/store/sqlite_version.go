@@ -4,9 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"sync"
-	"time"
 )
 
 // versions knows the number in state.version without reading it each time. SQLite's data_version, which costs no more
@@ -21,28 +19,6 @@ type versions struct {
 	read    *sql.Stmt
 	seen    int64 // data_version when version was read
 	version int64
-}
-
-// Version is a number that moves with every change of users, grants, sessions and tokens, whichever process makes it: what was
-// read after Version gave a number is good for as long as Version gives that number. Audit events, sign-in attempts,
-// TouchSession, TouchToken, SignedIn and ReplaceHash do not move it. It costs microseconds, and next to nothing within
-// glanceFor of the last call: a change by this process is seen at once, one by another within that time.
-func (s *Store) Version(ctx context.Context) (int64, error) {
-	version, changes, ok := s.glance.recent()
-	if ok {
-		return version, nil
-	}
-	at := time.Now()
-	if err := s.inPlace(); err != nil {
-		return 0, fmt.Errorf("read version: %w", err)
-	}
-	// A query that is cut off by its context may leave the connection unusable, and this one never waits for long.
-	version, err := s.versions.current(context.WithoutCancel(ctx))
-	if err != nil {
-		return 0, fmt.Errorf("read version: %w", err)
-	}
-	s.glance.saw(version, changes, at)
-	return version, nil
 }
 
 func (v *versions) current(ctx context.Context) (int64, error) {

@@ -1,0 +1,170 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"dagster-authkit/e2e/pgtest"
+)
+
+// fleet is what examples/nginx.conf is about: three instances on one PostgreSQL, each with a dagster-webserver on the
+// same storage of Dagster's, behind nginx.
+type fleet struct {
+	*kit      // as people see it: through nginx
+	postgres  *pgtest.Server
+	instances []*kit
+	nginx     *exec.Cmd
+	conf      string // the folder of nginx
+}
+
+// startFleet ends everything with the test.
+func startFleet(t *testing.T) *fleet {
+	t.Helper()
+	nginx, err := exec.LookPath("nginx")
+	if err != nil {
+		if nginx, err = exec.LookPath("/usr/sbin/nginx"); err != nil && os.Getenv("CI") == "" {
+			t.Skipf("SKIPPED %s: no nginx found", t.Name())
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := &fleet{}
+	if f.postgres, err = pgtest.Start(); errors.Is(err, pgtest.ErrMissing) && os.Getenv("CI") == "" {
+		t.Skipf("SKIPPED %s: %v", t.Name(), err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = f.postgres.Thaw() // a test that failed may have left it frozen
+		if err := f.postgres.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+	if err := f.postgres.Exec(t.Context(), "postgres", `CREATE DATABASE dagster`); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.postgres.Exec(t.Context(), "dagster", `CREATE ROLE authkit LOGIN PASSWORD 'of-authkit'; GRANT CONNECT ON DATABASE dagster TO authkit; CREATE SCHEMA authkit AUTHORIZATION authkit`); err != nil {
+		t.Fatal(err)
+	}
+	first := prepare(t, options{env: []string{
+		"DAGSTER_AUTH_DATABASE_URL=" + strings.Replace(f.postgres.URL("authkit", "x", "dagster"), ":x@", "@", 1), "PGPASSWORD=of-authkit",
+		"DAGSTER_AUTH_SECRET_KEY=the same for all three of the instances", "DAGSTER_AUTH_TRUSTED_PROXIES=127.0.0.1",
+	}})
+	for range 3 {
+		k := *first
+		k.url = fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+		f.instances = append(f.instances, &k)
+	}
+	// The first makes Dagster's storage, which several webservers can't do at once when it is SQLite.
+	f.instances[0].run(options{})
+	t.Cleanup(f.instances[0].stop)
+	f.instances[0].waitReady()
+	for _, k := range f.instances[1:] {
+		k.run(options{})
+		t.Cleanup(k.stop)
+	}
+	for _, k := range f.instances[1:] {
+		k.waitReady()
+	}
+	front := *first
+	front.url = fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
+	front.stderr = &output{}
+	f.kit = &front
+	f.startNginx(t, nginx)
+	return f
+}
+
+func (f *fleet) startNginx(t *testing.T, program string) {
+	t.Helper()
+	f.conf = t.TempDir()
+	f.writeConf(t, nil)
+	main := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log %[1]s/error.log; worker_processes 1; events { worker_connections 1000; }
+http { access_log off; client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+include %[1]s/authkit.conf; }
+`, f.conf)
+	if os.Geteuid() == 0 {
+		main = "user root;\n" + main // its folder is the test's
+	}
+	path := filepath.Join(f.conf, "nginx.conf")
+	if err := os.WriteFile(path, []byte(main), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.nginx = exec.Command(program, "-c", path, "-p", f.conf, "-e", filepath.Join(f.conf, "error.log"))
+	f.nginx.Stderr = f.stderr
+	if err := f.nginx.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = f.nginx.Process.Signal(syscall.SIGQUIT)
+		_ = f.nginx.Wait()
+		if t.Failed() {
+			log, _ := os.ReadFile(filepath.Join(f.conf, "error.log"))
+			t.Logf("nginx:\n%s", log)
+		}
+	})
+	f.eventually(time.Minute, "nginx answers", func() bool {
+		resp, err := http.Get(f.url + "/auth/health?type=ready")
+		if err != nil {
+			return false
+		}
+		resp.Body.Close()
+		return resp.StatusCode == http.StatusOK
+	})
+}
+
+// writeConf is the example, with the addresses of here; the instance that is away is marked "down" in it.
+func (f *fleet) writeConf(t *testing.T, away *kit) {
+	t.Helper()
+	text, err := os.ReadFile("../examples/nginx.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conf := strings.Replace(string(text), "listen 80;", "listen "+strings.TrimPrefix(f.url, "http://")+";", 1)
+	for i, k := range f.instances {
+		line := fmt.Sprintf("server authkit-%d:3000", i+1)
+		if !strings.Contains(conf, line) {
+			t.Fatalf("the example has no %q", line)
+		}
+		address := "server " + strings.TrimPrefix(k.url, "http://")
+		if k == away {
+			address += " down"
+		}
+		conf = strings.Replace(conf, line, address, 1)
+	}
+	if err := os.WriteFile(filepath.Join(f.conf, "authkit.conf"), []byte(conf), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// reload lets nginx read its file anew, and waits until its old worker has ended: then the requests it had are done.
+func (f *fleet) reload(t *testing.T) {
+	t.Helper()
+	before := f.workers()
+	if err := f.nginx.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	f.eventually(time.Minute, "nginx's old worker ends", func() bool {
+		now := f.workers()
+		return now != before && len(strings.Fields(now)) == 1
+	})
+}
+
+func (f *fleet) workers() string {
+	pid := f.nginx.Process.Pid
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
+	return strings.TrimSpace(string(text))
+}
+
+// at is the same person's way to one instance: cookies do not ask for the port.
+func (c *client) at(k *kit) *client {
+	return &client{t: c.t, kit: k, http: c.http}
+}

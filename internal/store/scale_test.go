@@ -1,0 +1,288 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"dagster-authkit/internal/identity"
+)
+
+// sizes are how many rows TestScale generates. A query that reads a table whole is found out at the small size too, as the
+// planners are told that the tables are large; only the full one shows how long things take.
+type sizes struct{ users, sessions, events, attempts int }
+
+var (
+	smallSizes = sizes{users: 2000, sessions: 20_000, events: 20_000, attempts: 5000}
+	fullSizes  = sizes{users: 100_000, sessions: 1_000_000, events: 10_000_000, attempts: 100_000}
+)
+
+// largeTables may not be read whole.
+var largeTables = []string{"users", "sessions", "audit_events", "login_attempts", "login_addresses", "user_groups", "rule_grants", "grants"}
+
+// excused are queries that may read a table from its beginning, for a reason.
+var excused = []string{
+	`SELECT count(*) FROM sessions`,                                           // for the metrics; both engines count an index
+	`SELECT EXISTS (SELECT 1 FROM users WHERE backend = $1 AND NOT disabled)`, // ends at the first one
+}
+
+// TestScale takes down every statement that the store runs for a request, a sign-in or a sweep, and asks both engines how they
+// would run it on tables as large as `make scale` makes them.
+func TestScale(t *testing.T) {
+	size := smallSizes
+	if os.Getenv("STORE_SCALE") == "full" {
+		size = fullSizes
+	}
+	var taken recorder
+	o := newSchema(t)
+	o.tweak = func(c *postgresConfig) { c.Tracer = &taken }
+	s := openOptions(t, o)
+	begun := time.Now()
+	generate(t, s.writer, size, postgresNumbers, "ANALYZE")
+	t.Logf("PostgreSQL: generated in %v", time.Since(begun).Round(time.Millisecond))
+	use(t, s, size, &taken)
+	statements := taken.list()
+	if len(statements) < 25 {
+		t.Fatalf("only %d statements were taken down", len(statements))
+	}
+	t.Run("PostgreSQL", func(t *testing.T) {
+		for _, st := range statements {
+			plan, err := names(t.Context(), s.readers, `EXPLAIN `+st.sql, st.args...)
+			if err != nil {
+				t.Errorf("%s: %v", st.sql, err)
+			}
+			judge(t, st.sql, plan, postgresWhole)
+		}
+		plan, err := names(t.Context(), s.readers, `EXPLAIN `+unindexed)
+		if err != nil || !readsWhole(plan, postgresWhole) {
+			t.Errorf("the control is not found to read all: %v\n%s", err, strings.Join(plan, "\n"))
+		}
+	})
+	t.Run("SQLite", func(t *testing.T) {
+		lite := openPath(t, filepath.Join(t.TempDir(), "a.db"))
+		begun := time.Now()
+		generate(t, lite.writer, size, sqliteNumbers, "ANALYZE")
+		t.Logf("SQLite: generated in %v", time.Since(begun).Round(time.Millisecond))
+		use(t, lite, size, nil)
+		for _, st := range statements {
+			if strings.Contains(st.sql, "pg_") || strings.Contains(st.sql, "FOR UPDATE") {
+				continue // the locks of PostgreSQL
+			}
+			judge(t, st.sql, sqlitePlan(t, lite, st), sqliteWhole)
+		}
+		if plan := sqlitePlan(t, lite, statement{sql: unindexed}); !readsWhole(plan, sqliteWhole) {
+			t.Errorf("the control is not found to read all:\n%s", strings.Join(plan, "\n"))
+		}
+	})
+}
+
+// unindexed is a query that can only read everything, to see that this is noticed.
+const unindexed = `SELECT user_agent FROM sessions WHERE user_agent = 'x'`
+
+func postgresWhole(line, table string) bool { return strings.Contains(line, "Seq Scan on "+table+" ") }
+
+// sqliteWhole lets the scan of an index pass that holds little: that of the hashes which the Python AuthKit left.
+func sqliteWhole(line, table string) bool {
+	return (line == "SCAN "+table || strings.HasPrefix(line, "SCAN "+table+" ")) && !strings.HasSuffix(line, "users_by_legacy_hash")
+}
+
+func judge(t *testing.T, query string, plan []string, whole func(line, table string) bool) {
+	t.Helper()
+	if !slices.Contains(excused, query) && readsWhole(plan, whole) {
+		t.Errorf("%s\nreads a large table from end to end:\n%s", query, strings.Join(plan, "\n"))
+	}
+}
+
+func readsWhole(plan []string, whole func(line, table string) bool) bool {
+	return slices.ContainsFunc(plan, func(line string) bool {
+		return slices.ContainsFunc(largeTables, func(table string) bool { return whole(line, table) })
+	})
+}
+
+func sqlitePlan(t *testing.T, s *Store, st statement) (plan []string) {
+	t.Helper()
+	rows, err := s.writer.QueryContext(t.Context(), `EXPLAIN QUERY PLAN `+st.sql, st.args...)
+	if err != nil {
+		t.Fatalf("%s: %v", st.sql, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id, parent, unused int
+		var line string
+		check(t, "plan", rows.Scan(&id, &parent, &unused, &line))
+		// SQLite speaks of the names that the query gives: "s" is sessions, "u" is users, "m" user_groups.
+		for alias, table := range map[string]string{"s": "sessions", "u": "users", "m": "user_groups", "o": "users"} {
+			if rest, ok := strings.CutPrefix(line, "SCAN "+alias); ok && (rest == "" || rest[0] == ' ') && !strings.Contains(st.sql, "MATERIALIZED") {
+				line = "SCAN " + table + rest
+			}
+		}
+		plan = append(plan, line)
+	}
+	check(t, "plan", rows.Err())
+	return plan
+}
+
+// use runs everything that happens while people use AuthKit, and says how long each took.
+func use(t *testing.T, s *Store, size sizes, taken *recorder) {
+	t.Helper()
+	ctx := t.Context()
+	user, err := s.UserByName(ctx, "local", "user1000")
+	check(t, "a user", err)
+	token := []byte("token 1000")
+	if taken != nil {
+		taken.start()
+		defer taken.stop()
+	}
+	for _, step := range []struct {
+		what string
+		do   func() error
+	}{
+		{"session by hash", func() error { _, _, err := s.SessionByHash(ctx, token); return err }},
+		{"user by name", func() error { _, err := s.UserByName(ctx, "local", "user1000"); return err }},
+		{"credentials", func() error { _, _, err := s.Credentials(ctx, "user1000"); return err }},
+		{"legacy hashes", func() error { _, err := s.LegacyHashes(ctx); return err }},
+		{"has users", func() error { _, err := s.HasUsers(ctx); return err }},
+		{"had users", func() error { _, err := s.HadUsers(ctx); return err }},
+		{"sessions of one", func() error { _, _, err := s.Sessions(ctx, user.RowID); return err }},
+		{"grants of one", func() error { _, err := s.GrantsOf(ctx, user.RowID); return err }},
+		{"count sessions", func() error { _, err := s.CountSessions(ctx); return err }},
+		{"attempt", func() error { _, err := s.TakeAttempt(ctx, attempt("user1000", "10.0.0.1", 0)); return err }},
+		{"drop attempt", func() error { return s.DropAttempt(ctx, "user1000", "10.0.0.1") }},
+		{"clear attempts", func() error { return s.ClearAttempts(ctx, "user1000", "10.0.0.1", now) }},
+		{"forget attempts", func() error { _, err := s.ForgetAttempts(ctx, "user1000"); return err }},
+		{"signed in", func() error { return s.SignedIn(ctx, user.RowID, now) }},
+		{"create session", func() error {
+			return s.CreateSession(ctx, identity.Session{TokenHash: []byte("new"), UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, ExpiresAt: now, LastSeenAt: now})
+		}},
+		{"touch", func() error { return s.TouchSession(ctx, token, now.Add(time.Hour)) }},
+		{"due", func() error { _, _, err := s.DueSessions(ctx, now, now, 100); return err }},
+		{"claim", func() error { _, _, err := s.ClaimSession(ctx, token, now, now, now); return err }},
+		{"release", func() error { return s.ReleaseSession(ctx, token, now) }},
+		{"refresh", func() error { return s.RefreshSession(ctx, token, now, nil) }},
+		{"delete session", func() error { _, err := s.DeleteSession(ctx, []byte("new")); return err }},
+		{"sweep sessions", func() error { _, _, err := s.ExpiredSessions(ctx, now.Add(-1000*time.Hour), 0, 100); return err }},
+		{"sweep idle sessions", func() error {
+			_, _, err := s.ExpiredSessions(ctx, now.Add(-1000*time.Hour), time.Hour, 100)
+			return err
+		}},
+		{"sweep attempts", func() error { return s.SweepAttempts(ctx, now.Add(-10000*time.Hour)) }},
+		{"sweep audit", func() error { _, err := s.SweepAudit(ctx, now.Add(-10000*time.Hour), 1000); return err }},
+		{"audit", func() error { return s.AppendAudit(ctx, event()) }},
+		{"set role", func() error { return s.SetRole(ctx, user.RowID, identity.Viewer, true, event()) }},
+		{"set role of an admin", func() error { return s.SetRole(ctx, user.RowID, identity.Admin, true, event()) }},
+		{"set password", func() error { return s.SetPassword(ctx, user.RowID, "x", event()) }},
+		{"replace hash", func() error { return s.ReplaceHash(ctx, user.RowID, "x", "y") }},
+		{"disable", func() error { return s.SetDisabled(ctx, user.RowID, true, true, event()) }},
+		{"grant", func() error {
+			return s.SetGrant(ctx, identity.Holder{User: user}, identity.Grant{Location: "l", Role: identity.Viewer}, event())
+		}},
+		{"revoke", func() error { return s.DeleteGrant(ctx, identity.Holder{User: user}, "l", event()) }},
+		{"upsert", func() error {
+			_, err := s.UpsertUser(ctx, identity.User{
+				Backend: "ldap", Subject: "user7", Name: "x", Role: identity.Viewer, Groups: []string{"a", "b"},
+				RuleGrants: []identity.Grant{{Location: "m", Role: identity.Viewer}},
+			})
+			return err
+		}},
+		{"revoke sessions of one", func() error { _, err := s.RevokeSessions(ctx, user.RowID+1, event()); return err }},
+		{"delete user", func() error { return s.DeleteUser(ctx, user.RowID, true, event()) }},
+	} {
+		begun := time.Now()
+		check(t, step.what, step.do())
+		if size == fullSizes {
+			t.Logf("%-24s %v", step.what, time.Since(begun).Round(10*time.Microsecond))
+		}
+	}
+}
+
+// postgresNumbers and sqliteNumbers give a table n(i) with the numbers from 1 to the one that %d stands for.
+const (
+	postgresNumbers = `SELECT i FROM generate_series(1, %d) AS g(i)`
+	sqliteNumbers   = `WITH RECURSIVE c(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM c WHERE i < %d) SELECT i FROM c`
+)
+
+func generate(t *testing.T, db *sql.DB, size sizes, numbers, analyze string) {
+	t.Helper()
+	from := func(n int) string { return `FROM (` + fmt.Sprintf(numbers, n) + `) AS n` }
+	hash := func(i string) string {
+		if numbers == postgresNumbers {
+			return `convert_to('token ' || ` + i + `, 'UTF8')`
+		}
+		return `CAST('token ' || ` + i + ` AS BLOB)`
+	}
+	ms := now.UnixMilli()
+	conn, err := db.Conn(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if numbers == postgresNumbers {
+		if _, err := conn.ExecContext(t.Context(), `SET statement_timeout = 0`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, statement := range []string{
+		fmt.Sprintf(`INSERT INTO users (backend, subject, name, role, password_hash, created_at)
+			SELECT CASE WHEN i %% 2 = 0 THEN 'local' ELSE 'ldap' END, 'user' || i, 'user' || i, CASE WHEN i %% 1000 = 0 THEN 'admin' ELSE 'viewer' END, '$argon2id$' || i, %d `, ms) + from(size.users),
+		`INSERT INTO grants (user_id, location, role) SELECT i, 'etl', 'editor' ` + from(size.users/2),
+		`INSERT INTO user_groups (user_id, group_name) SELECT i, 'group' || (i % 100) ` + from(size.users/2),
+		`INSERT INTO rule_grants (user_id, location, role) SELECT i, 'ml', 'editor' ` + from(size.users/2),
+		fmt.Sprintf(`INSERT INTO sessions (token_hash, user_id, created_at, expires_at, last_seen_at, refreshed_at)
+			SELECT %s, 1 + i %% %d, %d, %d + i, %d + i, CASE WHEN i %% 2 = 0 THEN %d + i END `, hash("i"), size.users, ms, ms, ms, ms) + from(size.sessions),
+		fmt.Sprintf(`INSERT INTO login_attempts (account, address, at) SELECT 'user' || (i %% 1000), '10.0.0.' || (i %% 250), %d - i `, ms) + from(size.attempts),
+		fmt.Sprintf(`INSERT INTO login_addresses (account, address, at) SELECT 'user' || i, '10.0.0.' || (i %% 250), %d - i `, ms) + from(size.attempts),
+		fmt.Sprintf(`INSERT INTO audit_events (at, event_type, username, username_key, status, ip, request_id, performed_by, event)
+			SELECT %d + i, 'ACCESS_CONTROL', 'user' || (i %% %d), 'user' || (i %% %d), 'ALLOWED', '10.0.0.1', 'request' || i, '',
+			'{"event_type":"ACCESS_CONTROL","username":"user","action":"POST","resource":"/graphql","status":"ALLOWED"}' `, ms, size.users, size.users) + from(size.events),
+		analyze,
+	} {
+		if _, err := conn.ExecContext(t.Context(), statement); err != nil {
+			t.Fatalf("%s: %v", statement, err)
+		}
+	}
+}
+
+type statement struct {
+	sql  string
+	args []any
+}
+
+// recorder takes down each statement once, with the arguments of its first time.
+type recorder struct {
+	mu    sync.Mutex
+	on    bool
+	taken []statement
+}
+
+func (r *recorder) start() { r.mu.Lock(); r.on = true; r.mu.Unlock() }
+func (r *recorder) stop()  { r.mu.Lock(); r.on = false; r.mu.Unlock() }
+
+func (r *recorder) list() []statement { return r.taken }
+
+// TraceQueryStart is pgx's.
+func (r *recorder) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	verb, _, _ := strings.Cut(strings.TrimSpace(data.SQL), " ")
+	known := slices.ContainsFunc(r.taken, func(s statement) bool { return s.sql == data.SQL })
+	if r.on && !known && slices.Contains([]string{"SELECT", "INSERT", "UPDATE", "DELETE", "WITH"}, verb) {
+		args := slices.DeleteFunc(slices.Clone(data.Args), func(arg any) bool { // what database/sql adds for pgx
+			_, formats := arg.(pgx.QueryResultFormatsByOID)
+			return formats
+		})
+		r.taken = append(r.taken, statement{data.SQL, args})
+	}
+	return ctx
+}
+
+// TraceQueryEnd is pgx's.
+func (r *recorder) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
