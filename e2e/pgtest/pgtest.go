@@ -124,7 +124,8 @@ func (s *Server) data() string { return filepath.Join(s.folder, "data") }
 func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...) //nolint:gosec // the programs are PostgreSQL's
 	cmd.Dir = s.folder
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Setpgid: true}
+	// A test that is killed leaves nothing running: SIGQUIT ends PostgreSQL at once.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.owner, Setpgid: true, Pdeathsig: syscall.SIGQUIT}
 	return cmd
 }
 

@@ -86,6 +86,7 @@ func adoptVersions(ctx context.Context, db *sql.DB) error {
 	}
 	err = versions.CreateVersionTable(ctx, tx)
 	if err == nil {
+		//nolint:gosec // both names are constants
 		_, err = tx.ExecContext(ctx, `INSERT INTO `+versionTable+` (version_id, is_applied, tstamp)
 			SELECT version_id, is_applied, tstamp FROM `+goose.DefaultTablename+` ORDER BY id`)
 	}
