@@ -53,7 +53,9 @@ func rules(t *testing.T) *auth.RoleRules {
 		t.Fatal(err)
 	}
 	r, err := auth.NewRoleRules(auth.RoleRulesOptions{Roles: roles, Rules: []identity.GroupRule{
-		{Group: "viewers", Role: "viewer"}, {Group: "admins", Role: "admin"}, {Group: "cn=admins,ou=groups,dc=x", Role: "admin"},
+		{Group: "viewers", Role: "viewer"},
+		{Group: "admins", Role: "admin"},
+		{Group: "cn=admins,ou=groups,dc=x", Role: "admin"},
 		{Group: "ml", Role: "editor", Location: "ml"},
 	}})
 	if err != nil {
