@@ -247,7 +247,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 
 	front := &http.Server{
 		Handler: a.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		BaseContext: func(net.Listener) context.Context { return requests },
+		BaseContext: func(net.Listener) context.Context { return server.WithStop(requests) },
 		ErrorLog:    serverLog(a.log),
 	}
 	var helpers errgroup.Group

@@ -215,8 +215,10 @@ func (d *door) Forward(w http.ResponseWriter, r *http.Request, sender server.Sen
 }
 
 // Stream joins the two WebSockets.
-func (d *door) Stream(w http.ResponseWriter, r *http.Request, sender server.Sender, talk server.Talk, gone <-chan struct{}) {
-	d.proxy.ServeWebSocket(w, r.WithContext(proxy.WithForward(r.Context(), forward(sender))), talk, gone)
+func (d *door) Stream(w http.ResponseWriter, r *http.Request, sender server.Sender, socket server.Socket) {
+	d.proxy.ServeWebSocket(w, r.WithContext(proxy.WithForward(r.Context(), forward(sender))), proxy.Socket{
+		Context: socket.Context, Talk: socket.Talk, Gone: socket.Gone, Closed: socket.Closed,
+	})
 }
 
 func forward(s server.Sender) proxy.Forward {

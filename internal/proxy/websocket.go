@@ -25,13 +25,30 @@ type Talk interface {
 	FromDagster(message []byte) ([]byte, error)
 }
 
-// ServeWebSocket upgrades r and carries messages between the client and Dagster until one of them closes, gone is closed
-// (the session ended: 4401) or r's context ends (AuthKit stops: 1001). Every message goes through talk, and only what
-// it returned is sent on. It returns when all of the socket is closed and its goroutines have ended, which takes at most
-// closeGrace longer.
+// Socket is what a WebSocket needs for as long as it is open, which is longer than its request.
+type Socket struct {
+	// Context ends when AuthKit stops: both ends are told so, 1001.
+	Context context.Context
+	// Every message goes through Talk, and only what it returned is sent on.
+	Talk Talk
+	// Gone is closed when the session ended: 4401. nil: it does not end.
+	Gone <-chan struct{}
+	// Closed is called once, when the socket is closed and its goroutines have ended, or when it could not be opened.
+	Closed func()
+}
+
+// ServeWebSocket upgrades r and returns. Messages are carried between the client and Dagster until one of them closes or the
+// Socket ends, and at most closeGrace longer. The request's own goroutine is not kept, since its stack, grown by all the layers
+// that it went through, and its response are half of the memory that an idle socket needs.
 //
 // The caller has let only a request for Dagster's one WebSocket path come here, and has checked its Origin.
-func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, talk Talk, gone <-chan struct{}) {
+func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, s Socket) {
+	opened := false
+	defer func() {
+		if !opened {
+			s.Closed()
+		}
+	}()
 	dagster, err := p.dial(r)
 	if err != nil {
 		p.fail(w, r, err)
@@ -53,7 +70,12 @@ func (p *Proxy) ServeWebSocket(w http.ResponseWriter, r *http.Request, talk Talk
 	}
 	client.SetReadLimit(p.messageLimit)
 	dagster.SetReadLimit(-1) // an event log comes in messages of tens of MB, and streams through
-	newSocket(client, dagster, talk, &p.buffers, p.log).run(r.Context(), gone)
+	opened = true
+	joined := newSocket(client, dagster, s.Talk, &p.buffers, p.log)
+	go func() {
+		defer s.Closed()
+		joined.run(s.Context, s.Gone)
+	}()
 }
 
 // dial opens the other half at Dagster, before the client's is accepted, so that a failure is an HTTP answer.

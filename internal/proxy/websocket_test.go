@@ -64,10 +64,17 @@ func (p pair) start(t *testing.T) (address string, returned <-chan struct{}) {
 		if p.stop != nil {
 			p.stop <- cancel
 		}
-		handler.ServeWebSocket(w, r.WithContext(ctx), p.judge, p.gone)
+		serveToTheEnd(handler, w, r.WithContext(ctx), p.judge, p.gone)
 	}))
 	t.Cleanup(server.Close)
 	return server.URL, done
+}
+
+// serveToTheEnd returns when all of the socket is over, which ends with r's context.
+func serveToTheEnd(p *Proxy, w http.ResponseWriter, r *http.Request, talk Talk, gone <-chan struct{}) {
+	closed := make(chan struct{})
+	p.ServeWebSocket(w, r, Socket{Context: r.Context(), Talk: talk, Gone: gone, Closed: func() { close(closed) }})
+	<-closed
 }
 
 // dialTest opens the client's end.
@@ -229,7 +236,7 @@ func TestDagsterNotReady(t *testing.T) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}})
 	w := httptest.NewRecorder()
-	p.ServeWebSocket(w, httptest.NewRequest(http.MethodGet, "/graphql", nil), judge(forwardAll), nil)
+	serveToTheEnd(p, w, httptest.NewRequest(http.MethodGet, "/graphql", nil), judge(forwardAll), nil)
 	if !errors.Is(got, ErrUnavailable) || w.Code != http.StatusServiceUnavailable {
 		t.Errorf("got %v, %d, want ErrUnavailable and 503", got, w.Code)
 	}
@@ -462,7 +469,7 @@ func TestDeadClientsAreNoticed(t *testing.T) {
 				returned := make(chan struct{})
 				go serve(t, network, "proxy", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 					defer close(returned)
-					p.ServeWebSocket(w, r, judge(forwardAll), nil)
+					serveToTheEnd(p, w, r, judge(forwardAll), nil)
 				}))
 				client := &http.Client{Transport: &http.Transport{DialContext: network.dial}}
 				conn, _, err := websocket.Dial(t.Context(), "ws://proxy/graphql", &websocket.DialOptions{

@@ -79,8 +79,17 @@ type Trail interface {
 type Dagster interface {
 	// Forward sends the request on as it stands, with identity headers written afresh.
 	Forward(w http.ResponseWriter, r *http.Request, sender Sender)
-	// Stream joins a client's WebSocket with Dagster's until one of them ends or gone is closed. All messages go through talk.
-	Stream(w http.ResponseWriter, r *http.Request, sender Sender, talk Talk, gone <-chan struct{})
+	// Stream joins a client's WebSocket with Dagster's, and returns once that is done or has failed.
+	Stream(w http.ResponseWriter, r *http.Request, sender Sender, socket Socket)
+}
+
+// Socket is a WebSocket that outlives its request. It is open until one of its ends closes it, Context ends or Gone is closed;
+// then, or when it could not be opened, Closed is called once. All messages go through Talk.
+type Socket struct {
+	Context context.Context
+	Talk    Talk
+	Gone    <-chan struct{}
+	Closed  func()
 }
 
 // Talk is what is said on one WebSocket. The two directions are called at the same time, each for one message after another;

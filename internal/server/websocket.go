@@ -12,12 +12,39 @@ import (
 	"dagster-authkit/internal/graphql"
 )
 
-// streamGraphQL joins a browser's subscriptions with Dagster's for as long as the session lives as it is.
+// streamGraphQL joins a browser's subscriptions with Dagster's for as long as the session lives as it is. The socket knows what
+// its request knew, but is not over when that is.
 func (s *Server) streamGraphQL(w http.ResponseWriter, r *http.Request) {
-	gone := s.watch(r.Context())
+	ctx, end := context.WithCancel(context.WithoutCancel(r.Context()))
+	unbind := context.AfterFunc(stopping(r.Context()), end)
 	s.metrics.sockets.Inc()
-	defer s.metrics.sockets.Dec()
-	s.Dagster.Stream(w, r, sender(r), &talk{server: s, request: r, rewritings: map[string]*graphql.Rewriting{}}, gone)
+	s.Dagster.Stream(w, r, sender(r), Socket{
+		Context: ctx, Gone: s.watch(ctx),
+		Talk: &talk{server: s, request: upgraded(ctx, r), rewritings: map[string]*graphql.Rewriting{}},
+		Closed: func() {
+			s.metrics.sockets.Dec()
+			unbind()
+			end()
+		},
+	})
+}
+
+// upgraded is what is still needed of the request of a socket that is open: who sent it, and what the trail says of it.
+func upgraded(ctx context.Context, r *http.Request) *http.Request {
+	return (&http.Request{Method: r.Method, URL: r.URL, Host: r.Host, RemoteAddr: r.RemoteAddr}).WithContext(ctx)
+}
+
+type stopKey struct{}
+
+// WithStop gives the requests of a listener what ends when AuthKit stops, for what outlives a request. It is their base context.
+func WithStop(stop context.Context) context.Context { return context.WithValue(stop, stopKey{}, stop) }
+
+// stopping is what WithStop gave, or never ends.
+func stopping(ctx context.Context) context.Context {
+	if stop, ok := ctx.Value(stopKey{}).(context.Context); ok {
+		return stop
+	}
+	return context.Background()
 }
 
 // maxRewritings bounds how many subscriptions of one socket are rewritten at a time. Dagster's UI has one or two.
