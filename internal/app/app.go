@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -211,10 +212,14 @@ func (a *App) open(d *door, front *server.Server, registry *prometheus.Registry)
 
 // identityHeaders never reach Dagster from a client.
 func identityHeaders(cfg config.Config) []string {
-	if !cfg.Has(config.BackendHeader) {
-		return nil
+	var headers []string
+	if cfg.ServiceToken.IsSet() && !strings.EqualFold(cfg.ServiceTokenHeader, "Authorization") {
+		headers = append(headers, cfg.ServiceTokenHeader) // Authorization may be meant for a server between AuthKit and Dagster
 	}
-	return cfg.Proxy.Headers()
+	if cfg.Has(config.BackendHeader) {
+		headers = append(headers, cfg.Proxy.Headers()...)
+	}
+	return headers
 }
 
 func limits(cfg config.Config) graphql.Limits {

@@ -149,7 +149,7 @@ func (b *backends) refresh(rows *store.Store) session.Refresh {
 		case roleless || errors.Is(err, auth.ErrGone):
 			return nil, fmt.Errorf("%w: %w", session.ErrGone, err)
 		case err != nil:
-			return nil, err
+			return secret, err // the secret before it may be used up
 		case now.ID() != user.ID():
 			return nil, fmt.Errorf("%w: the backend gave %s in place of %s", session.ErrGone, now.ID(), user.ID())
 		}

@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -197,6 +198,15 @@ func (s signIns) SignedIn(ctx context.Context, user identity.User) (identity.Use
 		}
 	}
 	return user, s.rows.SignedIn(ctx, user.RowID, time.Now())
+}
+
+// HasLocal asks the database.
+func (s signIns) HasLocal(ctx context.Context, name string) (bool, error) {
+	_, err := s.rows.UserByName(ctx, config.BackendLocal, name)
+	if errors.Is(err, identity.ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // HasUsers asks the database.

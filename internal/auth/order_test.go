@@ -38,12 +38,14 @@ func TestOrder(t *testing.T) {
 		who     string
 		backend string
 		err     error
+		guessed bool // a backend looked at the password, though another could not be asked
 	}{
 		{name: "the first knows", order: auth.Order{answers{name: "ldap"}, answers{name: "local"}}, who: "ldap", backend: "ldap"},
 		{name: "the second knows", order: auth.Order{answers{name: "ldap"}, answers{name: "local"}}, who: "local", backend: "local"},
 		{name: "nobody knows", order: auth.Order{answers{name: "ldap"}, answers{name: "local"}}, who: "ada", err: auth.ErrInvalid},
 		{name: "the first is down and the second knows", order: auth.Order{answers{err: down}, answers{name: "local"}}, who: "local", backend: "local"},
-		{name: "the first is down and the second does not know", order: auth.Order{answers{err: down}, answers{name: "local"}}, who: "ada", err: auth.ErrUnavailable},
+		{name: "the first is down and the second does not know", order: auth.Order{answers{err: down}, answers{name: "local"}}, who: "ada", err: auth.ErrUnavailable, guessed: true},
+		{name: "the only one is down", order: auth.Order{answers{err: down}}, who: "ada", err: auth.ErrUnavailable},
 		{name: "no role in the first, known to the second", order: auth.Order{answers{err: roleless}, answers{name: "local"}}, who: "local", backend: "local"},
 		{name: "no role in the first, down the second", order: auth.Order{answers{err: roleless}, answers{err: down}}, who: "ada", err: auth.ErrUnavailable},
 		{name: "no role in the first, unknown to the second", order: auth.Order{answers{err: roleless}, answers{name: "local"}}, who: "ada", err: roleless},
@@ -57,6 +59,9 @@ func TestOrder(t *testing.T) {
 			user, err := tc.order.Authenticate(t.Context(), auth.Credentials{Username: tc.who, Password: "x"})
 			if !errors.Is(err, tc.err) || user.Backend != tc.backend {
 				t.Errorf("got %q, %v, want %q, %v", user.Backend, err, tc.backend, tc.err)
+			}
+			if _, guessed := errors.AsType[*auth.GuessedError](err); guessed != tc.guessed {
+				t.Errorf("counts as a guess: got %t, want %t", guessed, tc.guessed)
 			}
 		})
 	}

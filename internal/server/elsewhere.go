@@ -155,7 +155,7 @@ func (s *Server) refusedElsewhere(w http.ResponseWriter, r *http.Request, id str
 	logFrom(r.Context()).Warn().Err(refusal).Str("provider", id).Msg("a sign-in at a provider was refused")
 	// What anybody can bring about without signing in anywhere is written down once a minute and address: a flood must not fill
 	// the disk. The metrics count each.
-	if refusal.Username != "" || s.limited.Allow(addressKey(clientFrom(r.Context())), time.Now()) <= 0 {
+	if refusal.Username != "" || s.limited.Allow("providers "+addressKey(clientFrom(r.Context())), time.Now()) <= 0 {
 		event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: shortName(refusal.Username)})
 		event.Reason = refusal.Reason
 		if err := s.Trail.Record(r.Context(), event); err != nil {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -28,6 +29,9 @@ func (s *Server) showLogin(w http.ResponseWriter, r *http.Request) {
 		s.unnamed(w, r)
 	case errors.Is(err, session.ErrNone):
 		s.Sessions.Clear(w, r)
+		s.loginForm(w, r, http.StatusOK, LoginData{Next: next})
+	case errors.Is(err, session.ErrUnconfirmed):
+		// Somebody else may sign in in its place, such as a local admin while the directory is down.
 		s.loginForm(w, r, http.StatusOK, LoginData{Next: next})
 	default:
 		s.unknown(w, r, err)
@@ -101,17 +105,36 @@ func (s *Server) notAuthenticated(w http.ResponseWriter, r *http.Request, err er
 		s.withoutRole(w, r, none)
 	case errors.Is(err, auth.ErrBusy):
 		s.metrics.signIn("busy")
-		s.giveBack(r, account, address)
+		if !s.settleUnasked(w, r, err, data, account, address) {
+			return
+		}
 		s.refuse(w, r, refusal{
 			status: http.StatusServiceUnavailable, code: "BUSY", retryAfter: storeRetry,
 			message: "Many people are signing in at this moment. Try again in a few seconds.",
 		})
 	case errors.Is(err, auth.ErrUnavailable):
-		s.giveBack(r, account, address)
-		s.backendDown(w, r, err)
+		if s.settleUnasked(w, r, err, data, account, address) {
+			s.backendDown(w, r, err)
+		}
 	default:
 		s.storeFault(w, r, err, "checking the password")
 	}
+}
+
+// settleUnasked takes back the attempt of somebody about whom nobody could be asked. Where another backend has judged the
+// password the attempt counts, and is written down: guessing must not be free while a directory is down. It answers the
+// request itself, and is false, when the trail can't be written.
+func (s *Server) settleUnasked(w http.ResponseWriter, r *http.Request, err error, data LoginData, account, address string) bool {
+	if _, guessed := errors.AsType[*auth.GuessedError](err); !guessed {
+		s.giveBack(r, account, address)
+		return true
+	}
+	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{Username: shortName(data.Username)})
+	if err := s.Trail.Record(r.Context(), event); err != nil {
+		s.storeFault(w, r, err, "storing the audit event")
+		return false
+	}
+	return true
 }
 
 // giveBack takes back an attempt that says nothing about guessing.
@@ -147,7 +170,7 @@ func (s *Server) withoutRole(w http.ResponseWriter, r *http.Request, none *auth.
 func (s *Server) tooManyAttempts(w http.ResponseWriter, r *http.Request, data LoginData, wait time.Duration) {
 	s.metrics.signIn("limited")
 	// Once a minute and address: what a flood is refused must not fill the disk. The metrics count each.
-	if s.limited.Allow(addressKey(clientFrom(r.Context())), time.Now()) <= 0 {
+	if s.limited.Allow("attempts "+addressKey(clientFrom(r.Context())), time.Now()) <= 0 {
 		event := signInEvent(r, audit.EventRateLimited, audit.StatusDenied, identity.Identity{Username: shortName(data.Username)})
 		if err := s.Trail.Record(r.Context(), event); err != nil {
 			s.storeFault(w, r, err, "storing the audit event")
@@ -182,7 +205,7 @@ func (s *Server) failedLogin(w http.ResponseWriter, r *http.Request, data LoginD
 
 // signIn begins a session after a right password.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, user identity.User, account, address, next string) {
-	if err := s.Attempts.Succeeded(r.Context(), account, address); err != nil {
+	if err := s.forgetAttempts(r.Context(), user, account, address); err != nil {
 		s.storeFault(w, r, err, "clearing the sign-in attempts")
 		return
 	}
@@ -191,6 +214,21 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, user identity.Us
 		by.RefreshedAt = time.Now()
 	}
 	s.begin(w, r, user, by, next)
+}
+
+// forgetAttempts forgets the failures before a sign-in, unless they may have been guesses at a local account of the same name:
+// whoever has that name in a directory must not get new guesses by signing in there.
+func (s *Server) forgetAttempts(ctx context.Context, user identity.User, account, address string) error {
+	if user.Backend != "local" && slices.Contains(s.Backends, "local") {
+		shared, err := s.Accounts.HasLocal(ctx, account)
+		if err != nil {
+			return err
+		}
+		if shared {
+			return s.Attempts.GiveBack(ctx, account, address)
+		}
+	}
+	return s.Attempts.Succeeded(ctx, account, address)
 }
 
 // begin makes the session last of all: what was answered with a cookie is in the trail.

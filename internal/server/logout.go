@@ -15,7 +15,7 @@ func (s *Server) showLogout(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil && who.presented != nil && (s.LogoutURL == "" || who.presented.Token):
 		s.pages.Elsewhere(w, who.Identity)
-	case err == nil:
+	case err == nil, errors.Is(err, session.ErrUnconfirmed):
 		s.pages.SignOut(w, who.Identity)
 	case errors.Is(err, session.ErrNone) && s.proxiedOnly():
 		s.unnamed(w, r)

@@ -55,7 +55,7 @@ func (s *Server) rolelessPresented(w http.ResponseWriter, r *http.Request, none 
 		return
 	}
 	s.metrics.signIn("no_role")
-	if !s.noteRefused(w, r, identity.Identity{Username: shortName(none.Username)}, "NO_ROLE", none) {
+	if !s.noteRefused(w, r, identity.Identity{ID: none.ID, Username: shortName(none.Username)}, "NO_ROLE", none) {
 		return
 	}
 	if wantsDocument(r) {
@@ -121,7 +121,7 @@ func (s *Server) refuseToken(w http.ResponseWriter, r *http.Request, refused *au
 	if !record {
 		event.Type, event.Status = audit.EventRateLimited, audit.StatusDenied
 		// Once a minute and address: what a flood is refused must not fill the disk.
-		record = s.limited.Allow(address, time.Now()) <= 0
+		record = s.limited.Allow("tokens "+address, time.Now()) <= 0
 	}
 	if record {
 		if err := s.Trail.Record(r.Context(), event); err != nil {

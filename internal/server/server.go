@@ -53,6 +53,8 @@ type Accounts interface {
 	// SignedIn notes a sign-in and returns the account, made now if its backend keeps its users elsewhere.
 	SignedIn(ctx context.Context, user identity.User) (identity.User, error)
 	HasUsers(ctx context.Context) (bool, error)
+	// HasLocal reports whether there is a local user of that name.
+	HasLocal(ctx context.Context, name string) (bool, error)
 }
 
 // Attempts limits sign-in attempts.

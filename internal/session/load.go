@@ -17,7 +17,7 @@ import (
 //
 // The identity's grants are shared with other requests and must not be changed.
 func (m *Manager) Load(r *http.Request) (identity.Identity, identity.Session, error) {
-	_, e, err := m.find(r)
+	_, e, err := m.find(r, m.live)
 	if err != nil {
 		return identity.Identity{}, identity.Session{}, err
 	}
@@ -34,16 +34,16 @@ func (m *Manager) Holds(ctx context.Context, s identity.Session, who identity.Id
 	return err == nil && e.who.Equal(who)
 }
 
-// find looks up the one live session that the request's cookies name. Cookies of two live sessions are nobody's: a browser
+// find looks up, by live or held, the one session that the request's cookies name. Cookies of two live sessions are nobody's: a browser
 // never holds two of ours, but somebody on a sibling host may have planted their own so that the user works, and leaves
 // data, in a stranger's account. Which is which can't be told. Signing in ends both.
-func (m *Manager) find(r *http.Request) (token, *entry, error) {
+func (m *Manager) find(r *http.Request, look func(context.Context, hash) (*entry, error)) (token, *entry, error) {
 	var (
 		found *entry
 		which token
 	)
 	for _, t := range m.tokens(r, m.nameFor(r)) {
-		e, err := m.live(r.Context(), t.hash())
+		e, err := look(r.Context(), t.hash())
 		switch {
 		case errors.Is(err, ErrNone):
 			continue
@@ -62,8 +62,18 @@ func (m *Manager) find(r *http.Request) (token, *entry, error) {
 	return which, found, nil
 }
 
-// live returns the session if it is one at this moment.
+// live returns the session if it is one at this moment, and its backend vouches for its user.
 func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
+	e, err := m.held(ctx, h)
+	if err == nil && m.overdue(e.session, time.Now()) {
+		return m.confirm(ctx, h, e)
+	}
+	return e, err
+}
+
+// held returns the session if it is one at this moment, also when its backend is overdue in vouching for its user: enough to
+// end it, and to sign in in its place.
+func (m *Manager) held(ctx context.Context, h hash) (*entry, error) {
 	version, err := m.rows.Version(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the database's version: %w", err)
@@ -78,8 +88,6 @@ func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
 		return nil, ErrNone
 	case !m.mayBeHere(e.user):
 		return nil, ErrNone
-	case m.overdue(e.session, now):
-		return m.confirm(ctx, h, e)
 	}
 	return e, nil
 }

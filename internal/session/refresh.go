@@ -51,7 +51,7 @@ func (m *Manager) overdue(s identity.Session, now time.Time) bool {
 // Voucher is what ties the request's session to the backend that began it, secret included, so that somebody who signs out here
 // can sign out there too. It is the zero Voucher when nobody is signed in, and without its secret when that can't be read.
 func (m *Manager) Voucher(r *http.Request) (identity.Voucher, error) {
-	t, e, err := m.find(r)
+	t, e, err := m.find(r, m.held)
 	switch {
 	case errors.Is(err, ErrNone):
 		return identity.Voucher{}, nil
@@ -88,13 +88,10 @@ func (m *Manager) refreshAll(ctx context.Context) {
 		var group errgroup.Group
 		group.SetLimit(refreshAtOnce)
 		for i := range sessions {
-			group.Go(func() error {
-				m.refreshOnce(ctx, sessions[i], users[i])
-				return nil
-			})
+			group.Go(func() error { return m.refreshOnce(ctx, sessions[i], users[i]) })
 		}
-		_ = group.Wait()
-		if len(sessions) < refreshBatch {
+		// What could not be claimed is due still: it waits for the next time.
+		if err := group.Wait(); err != nil || len(sessions) < refreshBatch {
 			return
 		}
 	}
@@ -103,8 +100,7 @@ func (m *Manager) refreshAll(ctx context.Context) {
 // confirm refreshes a session that is overdue before anything is done in its name.
 func (m *Manager) confirm(ctx context.Context, h hash, e *entry) (*entry, error) {
 	answer := m.refresh.flights.DoChan(string(h[:]), func() (any, error) {
-		m.refreshOnce(context.WithoutCancel(ctx), e.session, e.user)
-		return nil, nil
+		return nil, m.refreshOnce(context.WithoutCancel(ctx), e.session, e.user)
 	})
 	select {
 	case <-answer:
@@ -131,39 +127,42 @@ func (m *Manager) confirm(ctx context.Context, h hash, e *entry) (*entry, error)
 }
 
 // refreshOnce asks the session's backend, if no other process does. Refresh tokens are often good for one use, so that two who
-// ask at the same time would end the session.
-func (m *Manager) refreshOnce(ctx context.Context, s identity.Session, user identity.User) {
+// ask at the same time would end the session. The error is that of a claim that could not be made; all others are dealt with.
+func (m *Manager) refreshOnce(ctx context.Context, s identity.Session, user identity.User) error {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	h, now := hash(s.TokenHash), time.Now().UTC()
-	sealed, claimed, err := m.rows.ClaimSession(ctx, h[:], s.RefreshedAt, now, now.Add(refreshTimeout))
+	h, now := hash(s.TokenHash), time.Now().UTC().Truncate(time.Millisecond) // as the database keeps it
+	claim := now.Add(refreshTimeout)
+	sealed, claimed, err := m.rows.ClaimSession(ctx, h[:], s.RefreshedAt, now, claim)
 	if err != nil || !claimed {
 		m.refreshFailed(ctx, s, err, "a session could not be claimed for its refresh")
-		return
+		return err
 	}
 	by := s.Voucher
 	if by.Secret, err = m.refresh.open(h, sealed); err != nil {
 		// The secret key was changed: nobody can ask any more.
 		m.log.Warn().Str("session", s.PublicID()).Msg("the secret of a session can't be read, so that it ends: was DAGSTER_AUTH_SECRET_KEY changed?")
 		m.expire(ctx, h, &entry{session: s, user: user}, ReasonGone)
-		return
+		return nil
 	}
 	secret, err := m.refresh.ask(ctx, user, by)
 	// What a backend said must be stored even if whoever waited for it has left: its next secret may be the only good one.
 	ctx = context.WithoutCancel(ctx)
+	retry := now.Add(min(refreshRetry, m.refresh.interval/4))
 	switch {
 	case errors.Is(err, ErrGone):
 		m.log.Info().Str("session", s.PublicID()).Str("user", user.Name).Err(err).Msg("a session ends, as its backend does not vouch for the user any more")
 		m.expire(ctx, h, &entry{session: s, user: user}, ReasonGone)
+	case err != nil && len(secret) > 0:
+		m.refreshFailed(ctx, s, err, "asking a backend about a session failed half-way")
+		m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], claim, s.RefreshedAt, m.refresh.seal(h, secret), retry), "the next secret of a session could not be stored")
 	case err != nil:
 		m.refreshFailed(ctx, s, err, "asking a backend about a session failed")
-		if len(secret) > 0 {
-			m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], s.RefreshedAt, m.refresh.seal(h, secret)), "the next secret of a session could not be stored")
-		}
-		m.refreshFailed(ctx, s, m.rows.ReleaseSession(ctx, h[:], now.Add(min(refreshRetry, m.refresh.interval/4))), "a claim could not be given back")
+		m.refreshFailed(ctx, s, m.rows.ReleaseSession(ctx, h[:], claim, retry), "a claim could not be given back")
 	default:
-		m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], now, m.refresh.seal(h, secret)), "a refreshed session could not be stored")
+		m.refreshFailed(ctx, s, m.rows.RefreshSession(ctx, h[:], claim, now, m.refresh.seal(h, secret), time.Time{}), "a refreshed session could not be stored")
 	}
+	return nil
 }
 
 func (m *Manager) refreshFailed(ctx context.Context, s identity.Session, err error, what string) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -30,6 +31,10 @@ func (r *rows) ClaimSession(_ context.Context, hash []byte, seen, now, until tim
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, found := r.sessions[string(hash)]
+	if r.claimFault != nil {
+		r.claimed++
+		return nil, false, r.claimFault
+	}
 	if r.fault != nil || !found || !s.RefreshedAt.Equal(seen) || r.claims[string(hash)].After(now) {
 		return nil, false, r.fault
 	}
@@ -47,20 +52,22 @@ func (r *rows) SessionSecret(_ context.Context, hash []byte) ([]byte, error) {
 	return s.Secret, r.fault
 }
 
-func (r *rows) ReleaseSession(_ context.Context, hash []byte, due time.Time) error {
+func (r *rows) ReleaseSession(_ context.Context, hash []byte, claim, due time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.claims[string(hash)] = due
+	if r.fault == nil && r.claims[string(hash)].Equal(claim) {
+		r.claims[string(hash)] = due
+	}
 	return r.fault
 }
 
-func (r *rows) RefreshSession(_ context.Context, hash []byte, at time.Time, secret []byte) error {
+func (r *rows) RefreshSession(_ context.Context, hash []byte, claim, at time.Time, secret []byte, due time.Time) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if s, found := r.sessions[string(hash)]; found && r.fault == nil {
+	if s, found := r.sessions[string(hash)]; found && r.fault == nil && r.claims[string(hash)].Equal(claim) {
 		s.RefreshedAt, s.Secret = at, secret
 		r.sessions[string(hash)] = s
-		delete(r.claims, string(hash))
+		r.claims[string(hash)] = due
 	}
 	return r.fault
 }
@@ -265,4 +272,53 @@ func TestVoucher(t *testing.T) {
 	if got, err := m.Voucher(request(false, local)); err != nil || got.Provider != "" || len(got.Secret) != 0 {
 		t.Errorf("of a session that no provider began: got %+v, %v", got, err)
 	}
+}
+
+// TestOverdueCanBeLeft: while nobody vouches for the user, the session can be ended, and another begun in its place.
+func TestOverdueCanBeLeft(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{secret: "one", err: errors.New("connection refused")}
+		r, all, s := vouched(t, b, 1)
+		m := all[0]
+		time.Sleep(31 * time.Minute)
+		if _, _, err := m.Load(request(false, s.cookie)); !errors.Is(err, session.ErrUnconfirmed) {
+			t.Fatalf("overdue: got %v, want ErrUnconfirmed", err)
+		}
+		r.setUser(bob)
+		_, cookie := start(t, m, bob, request(false, s.cookie))
+		checkUser(t, m, request(false, cookie), "Bob")
+		if r.left() != 1 {
+			t.Errorf("%d sessions are left, want bob's alone", r.left())
+		}
+		_, again := startBy(t, m, alice, request(false), identity.Voucher{RefreshedAt: time.Now().Add(-time.Hour)})
+		if by, err := m.Voucher(request(false, again)); err != nil || by.RefreshedAt.IsZero() {
+			t.Errorf("the voucher of an overdue session: got %+v, %v", by, err)
+		}
+		if who, err := m.End(httptest.NewRecorder(), request(false, again)); err != nil || who.Username != "Alice" {
+			t.Errorf("signing out: got %q, %v, want Alice", who.Username, err)
+		}
+	})
+}
+
+// TestClaimsThatFail: a database that can be read and not written is not asked in a loop.
+func TestClaimsThatFail(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{secret: "one"}
+		r, all, _ := vouched(t, b, 1)
+		for range 150 {
+			startBy(t, all[0], alice, request(false), identity.Voucher{RefreshedAt: time.Now()})
+		}
+		r.mu.Lock()
+		r.claimFault = errLocked
+		r.mu.Unlock()
+		time.Sleep(16 * time.Minute)
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		// A minute of looks every few seconds, of at most a batch each.
+		if r.claimed == 0 || r.claimed > 100*20 {
+			t.Errorf("%d claims were tried within a minute, want a batch every few seconds", r.claimed)
+		}
+	})
 }

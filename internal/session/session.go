@@ -50,12 +50,13 @@ type Rows interface {
 	// ClaimSession takes a refresh on the caller until the time given, and returns the stored secret; claimed is false when
 	// the session is gone, was refreshed since seen, or is somebody else's to refresh.
 	ClaimSession(ctx context.Context, hash []byte, seen, now, until time.Time) (secret []byte, claimed bool, err error)
-	// ReleaseSession gives a claim back; the session is due again at that time.
-	ReleaseSession(ctx context.Context, hash []byte, due time.Time) error
+	// ReleaseSession gives the claim until that time back, if it still is the one; the session is due again at due.
+	ReleaseSession(ctx context.Context, hash []byte, claim, due time.Time) error
 	// SessionSecret gives the stored secret, or identity.ErrNotFound.
 	SessionSecret(ctx context.Context, hash []byte) ([]byte, error)
-	// RefreshSession stores when the backend last vouched, and the next secret. Neither it nor a claim need move Version.
-	RefreshSession(ctx context.Context, hash []byte, at time.Time, secret []byte) error
+	// RefreshSession stores when the backend last vouched, and the next secret, and gives the claim back, if it still is the one.
+	// The session is not asked about before due. Neither it nor a claim need move Version.
+	RefreshSession(ctx context.Context, hash []byte, claim, at time.Time, secret []byte, due time.Time) error
 	// Version changes whenever anybody, in this process or another, changed users, grants or sessions. What was read after
 	// a call of Version is good for as long as Version returns the same. It costs microseconds.
 	Version(ctx context.Context) (int64, error)

@@ -44,6 +44,8 @@ type rows struct {
 
 	versions, reads, touches int
 	claims                   map[string]time.Time // until when, by hash
+	claimFault               error                // of claims alone
+	claimed                  int                  // claims that failed so
 }
 
 func newRows(users ...identity.User) *rows {

@@ -42,7 +42,7 @@ func (m *Manager) New(r *http.Request, name string) (*sessions.Session, error) {
 	if name != m.name {
 		return s, fmt.Errorf("there are no sessions named %q here", name)
 	}
-	t, e, err := m.find(r)
+	t, e, err := m.find(r, m.held)
 	if errors.Is(err, ErrNone) {
 		return s, nil
 	}
@@ -162,7 +162,7 @@ func (m *Manager) endAll(r *http.Request) (identity.Identity, error) {
 }
 
 func (m *Manager) end(ctx context.Context, h hash) (identity.Identity, error) {
-	e, err := m.live(ctx, h)
+	e, err := m.held(ctx, h)
 	if err != nil && !errors.Is(err, ErrNone) {
 		return identity.Identity{}, err
 	}

@@ -37,20 +37,27 @@ func (s *Store) ClaimSession(ctx context.Context, hash []byte, seen, now, until 
 	return secret, err == nil, err
 }
 
-// ReleaseSession gives a claim back without an answer, so that the session is due again at the time given.
-func (s *Store) ReleaseSession(ctx context.Context, hash []byte, due time.Time) error {
+// ReleaseSession gives the claim that lasts until that time back without an answer, so that the session is due again at due. Who
+// was held up until somebody else claimed it changes nothing, and that is no error.
+func (s *Store) ReleaseSession(ctx context.Context, hash []byte, claim, due time.Time) error {
 	return s.note(ctx, "release session", func(tx *sql.Tx) error {
-		_, err := change(ctx, tx, `UPDATE sessions SET claimed_until = $1 WHERE token_hash = $2`, due.UnixMilli(), hash)
+		_, err := change(ctx, tx, `UPDATE sessions SET claimed_until = $1 WHERE token_hash = $2 AND claimed_until = $3`,
+			due.UnixMilli(), hash, claim.UnixMilli())
 		return err
 	})
 }
 
-// RefreshSession notes that the backend vouched at that time, and what to ask it with next. A session that is gone stays gone
-// without an error.
-func (s *Store) RefreshSession(ctx context.Context, hash []byte, at time.Time, secret []byte) error {
+// RefreshSession notes that the backend vouched at that time, and what to ask it with next, not before due (zero: when it is time).
+// It gives the claim back as ReleaseSession does, and changes nothing where that would not.
+func (s *Store) RefreshSession(ctx context.Context, hash []byte, claim, at time.Time, secret []byte, due time.Time) error {
+	var until int64
+	if !due.IsZero() {
+		until = due.UnixMilli()
+	}
 	return s.note(ctx, "refresh session", func(tx *sql.Tx) error {
-		_, err := change(ctx, tx, `UPDATE sessions SET refreshed_at = $1, secret = $2, claimed_until = 0 WHERE token_hash = $3`,
-			toMillis(at), secret, hash)
+		_, err := change(ctx, tx, `UPDATE sessions SET refreshed_at = $1, secret = $2, claimed_until = $3
+			WHERE token_hash = $4 AND claimed_until = $5`,
+			toMillis(at), secret, until, hash, claim.UnixMilli())
 		return err
 	})
 }

@@ -74,7 +74,7 @@ func testRefresh(t *testing.T, s *Store) {
 	if diff := cmp.Diff([]string{"later", "late"}, due(now.Add(time.Minute))); diff != "" {
 		t.Errorf("due after the claim ran out (-want +got):\n%s", diff)
 	}
-	check(t, "release", s.ReleaseSession(ctx, []byte("late"), now.Add(time.Second)))
+	check(t, "release", s.ReleaseSession(ctx, []byte("late"), now.Add(time.Minute), now.Add(time.Second)))
 	if diff := cmp.Diff([]string{"later", "late"}, due(now.Add(time.Second))); diff != "" {
 		t.Errorf("due after the release (-want +got):\n%s", diff)
 	}
@@ -84,8 +84,17 @@ func testRefresh(t *testing.T, s *Store) {
 	if _, claimed, err := s.ClaimSession(ctx, []byte("gone"), now, now, now.Add(time.Minute)); claimed || err != nil {
 		t.Errorf("claiming what is gone: got %t, %v, want no claim", claimed, err)
 	}
-	check(t, "refresh", s.RefreshSession(ctx, []byte("late"), now, []byte("next")))
-	check(t, "refresh of nothing", s.RefreshSession(ctx, []byte("gone"), now, nil))
+	if secret, claimed, err := s.ClaimSession(ctx, []byte("late"), now.Add(-time.Hour), now.Add(time.Minute), now.Add(2*time.Minute)); string(secret) != "sealed" || !claimed || err != nil {
+		t.Errorf("claiming again: got %q, %t, %v, want the secret", secret, claimed, err)
+	}
+	// Whoever held the first claim was held up, and must not write over what the second one finds out.
+	check(t, "refresh too late", s.RefreshSession(ctx, []byte("late"), now.Add(time.Minute), now, []byte("stale"), time.Time{}))
+	check(t, "release too late", s.ReleaseSession(ctx, []byte("late"), now.Add(time.Minute), now))
+	if diff := cmp.Diff([]string{"later"}, due(now.Add(time.Minute))); diff != "" {
+		t.Errorf("due after answers of a claim that ran out (-want +got):\n%s", diff)
+	}
+	check(t, "refresh", s.RefreshSession(ctx, []byte("late"), now.Add(2*time.Minute), now, []byte("next"), time.Time{}))
+	check(t, "refresh of nothing", s.RefreshSession(ctx, []byte("gone"), now, now, nil, time.Time{}))
 	if diff := cmp.Diff([]string{"later"}, due(now.Add(time.Hour))); diff != "" {
 		t.Errorf("due after the refresh (-want +got):\n%s", diff)
 	}

@@ -27,7 +27,7 @@ var (
 )
 
 // largeTables may not be read whole.
-var largeTables = []string{"users", "sessions", "audit_events", "login_attempts", "login_addresses", "user_groups", "rule_grants", "grants"}
+var largeTables = []string{"users", "sessions", "audit_events", "login_attempts", "login_addresses", "user_groups", "rule_grants", "grants", "tokens"}
 
 // excused are queries that may read a table from its beginning, for a reason.
 var excused = []string{
@@ -166,8 +166,25 @@ func use(t *testing.T, s *Store, size sizes, taken *recorder) {
 		{"touch", func() error { return s.TouchSession(ctx, token, now.Add(time.Hour)) }},
 		{"due", func() error { _, _, err := s.DueSessions(ctx, now, now, 100); return err }},
 		{"claim", func() error { _, _, err := s.ClaimSession(ctx, token, now, now, now); return err }},
-		{"release", func() error { return s.ReleaseSession(ctx, token, now) }},
-		{"refresh", func() error { return s.RefreshSession(ctx, token, now, nil) }},
+		{"release", func() error { return s.ReleaseSession(ctx, token, now, now) }},
+		{"refresh", func() error { return s.RefreshSession(ctx, token, now, now, nil, now) }},
+		{"secret", func() error { _, err := s.SessionSecret(ctx, token); return err }},
+		{"provider's session", func() error {
+			_, err := s.RevokeProviderSessions(ctx, "oidc", "corp", "sid-1", "", event())
+			return err
+		}},
+		{"provider's user", func() error {
+			_, err := s.RevokeProviderSessions(ctx, "oidc", "corp", "", "iss|1", event())
+			return err
+		}},
+		{"create token", func() error {
+			return s.CreateToken(ctx, identity.Token{Hash: []byte("program"), UserRowID: user.RowID, Name: "ci", CreatedAt: now, ExpiresAt: now}, event())
+		}},
+		{"token", func() error { _, _, err := s.TokenByHash(ctx, []byte("program")); return err }},
+		{"tokens of one", func() error { _, _, err := s.Tokens(ctx, user.RowID); return err }},
+		{"touch token", func() error { return s.TouchToken(ctx, []byte("program"), now.Add(time.Hour)) }},
+		{"sweep tokens", func() error { _, err := s.ExpireTokens(ctx, now.Add(-time.Hour), 100, event()); return err }},
+		{"delete token", func() error { return s.DeleteToken(ctx, []byte("program"), event()) }},
 		{"delete session", func() error { _, err := s.DeleteSession(ctx, []byte("new")); return err }},
 		{"sweep sessions", func() error { _, _, err := s.ExpiredSessions(ctx, now.Add(-1000*time.Hour), 0, 100); return err }},
 		{"sweep idle sessions", func() error {
@@ -238,6 +255,7 @@ func generate(t *testing.T, db *sql.DB, size sizes, numbers, analyze string) {
 		`INSERT INTO rule_grants (user_id, location, role) SELECT i, 'ml', 'editor' ` + from(size.users/2),
 		fmt.Sprintf(`INSERT INTO sessions (token_hash, user_id, created_at, expires_at, last_seen_at, refreshed_at)
 			SELECT %s, 1 + i %% %d, %d, %d + i, %d + i, CASE WHEN i %% 2 = 0 THEN %d + i END `, hash("i"), size.users, ms, ms, ms, ms) + from(size.sessions),
+		fmt.Sprintf(`INSERT INTO tokens (token_hash, user_id, name, created_at, expires_at) SELECT %s, i, 'laptop', %d, %d + i `, hash("i"), ms, ms) + from(size.users),
 		fmt.Sprintf(`INSERT INTO login_attempts (account, address, at) SELECT 'user' || (i %% 1000), '10.0.0.' || (i %% 250), %d - i `, ms) + from(size.attempts),
 		fmt.Sprintf(`INSERT INTO login_addresses (account, address, at) SELECT 'user' || i, '10.0.0.' || (i %% 250), %d - i `, ms) + from(size.attempts),
 		fmt.Sprintf(`INSERT INTO audit_events (at, event_type, username, username_key, status, ip, request_id, performed_by, event)

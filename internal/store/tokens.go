@@ -101,8 +101,9 @@ func (s *Store) ExpireTokens(ctx context.Context, now time.Time, limit int, even
 		if alone, err := s.engine.alone(ctx, tx, "sweep tokens"); err != nil || !alone {
 			return err
 		}
-		tokens, users, err := queryTokens(ctx, tx,
-			`t.token_hash IN (SELECT token_hash FROM tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2)`, now.UnixMilli(), limit)
+		tokens, users, err := scanTokens(ctx, tx,
+			`WITH ended AS MATERIALIZED (SELECT * FROM tokens WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) `+
+				people(ownedColumns, `ended t JOIN users u ON u.id = t.user_id`, `true`, `backend, subject, token_name`), now.UnixMilli(), limit)
 		if err != nil {
 			return err
 		}
@@ -126,9 +127,13 @@ func (s *Store) ExpireTokens(ctx context.Context, now time.Time, limit int, even
 }
 
 // queryTokens finds tokens and their owners.
-func queryTokens(ctx context.Context, db querier, where string, args ...any) (_ []identity.Token, _ []identity.User, err error) {
-	rows, err := db.QueryContext(ctx, people(ownedColumns, `tokens t JOIN users u ON u.id = t.user_id`, where,
-		`backend, subject, token_name`), args...)
+func queryTokens(ctx context.Context, db querier, where string, args ...any) ([]identity.Token, []identity.User, error) {
+	return scanTokens(ctx, db, people(ownedColumns, `tokens t JOIN users u ON u.id = t.user_id`, where, `backend, subject, token_name`), args...)
+}
+
+// scanTokens runs a query of ownedColumns in which the rows of one token follow each other.
+func scanTokens(ctx context.Context, db querier, query string, args ...any) (_ []identity.Token, _ []identity.User, err error) {
+	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -139,7 +139,10 @@ func (b *Backend) Present(r *http.Request) (presented auth.Presented, found bool
 	case err != nil:
 		return auth.Presented{}, false, err
 	case user.Disabled:
-		return auth.Presented{}, false, auth.Refuse("DISABLED", "Your account is disabled in this Dagster.", "the account "+user.ID()+" is disabled")
+		return auth.Presented{}, false, &auth.RefusedError{
+			Reason: "DISABLED", Message: "Your account is disabled in this Dagster.", Identity: user.Identity(""),
+			Cause: errors.New("the account " + user.ID() + " is disabled"),
+		}
 	}
 	return auth.Presented{
 		Identity: user.Identity(""), Look: b.look(user.Subject, time.Now().Add(b.lasting)), SignIn: &user,

@@ -154,7 +154,8 @@ func (k *Keeper) looker(hash Hash, last *entry) func(context.Context) (identity.
 		now := time.Now().UTC()
 		e, err := k.live(ctx, hash, now)
 		switch {
-		case errors.Is(err, auth.ErrInvalid) || err != nil && expiring.Expired(now):
+		case errors.Is(err, auth.ErrInvalid) || errors.Is(err, auth.ErrUnavailable) || err != nil && expiring.Expired(now):
+			// Unavailable: the owner's backend is overdue in vouching for them, and new requests are not let in either.
 			return identity.User{}, identity.ErrNotFound
 		case err != nil:
 			return identity.User{}, err
