@@ -108,7 +108,7 @@ func (s *stage) env(home, venv string, more ...string) ([]string, error) {
 
 // authkitEnv has the defaults, but for the limit of one person's requests per second, which a load is above.
 func (s *stage) authkitEnv(home string) ([]string, error) {
-	return s.env(home, ".venv", "DAGSTER_AUTH_DB="+filepath.Join(s.dir, "authkit.db"), "DAGSTER_AUTH_REQUEST_LIMIT=1000000")
+	return s.env(home, ".venv", "DAGSTER_AUTH_DB="+filepath.Join(s.dir, "authkit.db"), "DAGSTER_AUTH_REQUEST_LIMIT=1000000", "DAGSTER_AUTH_SOCKET_LIMIT=0")
 }
 
 func (s *stage) pythonEnv() ([]string, error) {

@@ -3,9 +3,11 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -80,12 +82,14 @@ func twoOfOneName(t *testing.T, k *kit) {
 			t.Errorf("got %+v, want %+v", got, tc.want)
 		}
 	}
-	k.cli("", "change-role", "ed", "viewer")
+	if out, code := k.cliCode("", "change-role", "ed", "viewer"); code == 0 || !strings.Contains(out, "local:ed") {
+		t.Errorf("a name that two have: exit code %d, want the IDs to choose from\n%s", code, out)
+	}
+	k.cli("", "change-role", "local:ed", "viewer")
 	local = k.signIn("ed")
 	if got := local.addPartition("by-the-local-ed"); got.typename("addDynamicPartition") != "UnauthorizedError" {
 		t.Errorf("the local ed, a viewer now: %s", got.Body)
 	}
-	// By name the command line means the local one, by identity either.
 	if got := remote.addPartition("by-the-other-ed"); got.typename("addDynamicPartition") != "AddDynamicPartitionSuccess" {
 		t.Errorf("the directory's ed, still an editor: %s", got.Body)
 	}
@@ -237,7 +241,7 @@ func checkLDAP(t *testing.T, k *kit) {
 // directoryDown: whoever the directory would have to vouch for can't sign in, is told so, and stays for a while; a local
 // admin comes in.
 func directoryDown(t *testing.T, k *kit, s *directory.Slapd) {
-	c := k.fromDirectory("larry")
+	c, leaving, replaced := k.fromDirectory("larry"), k.fromDirectory("larry"), k.fromDirectory("larry")
 	s.Stop()
 	resp, body := k.anonymous().login("larry", directory.Password("larry"))
 	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "does not answer") || resp.Header.Get("Retry-After") == "" {
@@ -250,9 +254,42 @@ func directoryDown(t *testing.T, k *kit, s *directory.Slapd) {
 		t.Errorf("an open session: got %d, want 200", got.status)
 	}
 	k.eventually(60*time.Second, "the open session is overdue", func() bool { return c.whoAmI().status == http.StatusServiceUnavailable })
+	// Whoever has an overdue session can leave it, and sign in as somebody else.
+	if resp, _ := leaving.do("POST", "/auth/logout", ""); resp.StatusCode != http.StatusSeeOther || leaving.whoAmI().status != http.StatusUnauthorized {
+		t.Errorf("signing out of an overdue session: got %d", resp.StatusCode)
+	}
+	if resp, _ := replaced.do("GET", "/auth/login", ""); resp.StatusCode != http.StatusOK {
+		t.Errorf("the form for an overdue session: got %d", resp.StatusCode)
+	}
+	if resp, _ := replaced.login("ada", passwords["ada"]); resp.StatusCode != http.StatusSeeOther || replaced.whoAmI().Backend != "local" {
+		t.Errorf("signing in over an overdue session: got %d and %+v", resp.StatusCode, replaced.whoAmI())
+	}
 	s.Start()
 	k.eventually(60*time.Second, "the open session goes on", func() bool { return c.whoAmI().status == http.StatusOK })
 	k.fromDirectory("larry")
+}
+
+// TestGuessesWhileADirectoryIsDown: guesses at a local password count all the same, so that the one that is right comes too late.
+func TestGuessesWhileADirectoryIsDown(t *testing.T) {
+	t.Parallel()
+	guess := func(env ...string) (answers []int) {
+		o := options{env: env, noWait: true}
+		k := start(t, o)
+		k.eventually(time.Minute, "AuthKit answers", func() bool { return k.answers("/auth/login") })
+		for _, password := range append(slices.Repeat([]string{"wrong"}, 6), passwords["vic"]) {
+			resp, _ := k.anonymous().login("vic", password)
+			answers = append(answers, resp.StatusCode)
+		}
+		return answers
+	}
+	down := fmt.Sprintf("DAGSTER_AUTH_LDAP_SERVER=ldap://127.0.0.1:%d", freePort(t))
+	got := guess("DAGSTER_AUTH_BACKEND=ldap,sqlite", down, "DAGSTER_AUTH_LDAP_BASE_DN=dc=x", "DAGSTER_AUTH_DEFAULT_ROLE=viewer")
+	if want := []int{503, 503, 503, 503, 503, 429, 429}; !slices.Equal(got, want) {
+		t.Errorf("the directory is down: got %v, want %v", got, want)
+	}
+	if got, want := guess(), []int{401, 401, 401, 401, 401, 429, 429}; !slices.Equal(got, want) {
+		t.Errorf("the control, local users alone: got %v, want %v", got, want)
+	}
 }
 
 // noSecretAnywhere looks for the passwords that were typed, and for that of the searching account, in all that was written.

@@ -172,7 +172,7 @@ func (a *App) build(ctx context.Context, o Options) error {
 	front, err := server.New(server.Options{
 		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
 		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
-		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, ReportOnly: cfg.ReportOnly,
+		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, SocketLimit: cfg.SocketLimit, ReportOnly: cfg.ReportOnly,
 		Backend: a.ways.serverBackend(), Providers: a.ways.serverProviders(), Endings: users, SecureCookie: secure(cfg),
 		Backends: cfg.Backends, Vouching: a.ways.vouching(), Contact: cfg.Contact,
 		Presented: append([]server.Presenter{programs}, a.ways.presenters...), LogoutURL: cfg.Proxy.LogoutURL,

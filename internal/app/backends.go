@@ -145,6 +145,11 @@ func (b *backends) refresh(rows *store.Store) session.Refresh {
 		}
 		now, secret, err := backend.Refresh(ctx, user, by)
 		_, roleless := errors.AsType[*auth.NoRoleError](err)
+		if roleless {
+			if err := rows.LoseRole(ctx, user.Backend, user.Subject); err != nil {
+				return secret, fmt.Errorf("take a role away: %w", err)
+			}
+		}
 		switch {
 		case roleless || errors.Is(err, auth.ErrGone):
 			return nil, fmt.Errorf("%w: %w", session.ErrGone, err)

@@ -13,7 +13,10 @@ import (
 
 // newHeader makes the backend that takes a proxy's word.
 func newHeader(rows *store.Store, roles *policy.Roles, cfg config.Config) (*header.Backend, error) {
-	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{Rules: cfg.HeaderRules(), Default: cfg.DefaultRole, Roles: roles})
+	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{
+		// A proxy writes a group always the same way: who may name a group there must not get another's role by a look-alike.
+		Rules: cfg.HeaderRules(), Default: cfg.DefaultRole, Roles: roles, Normal: func(group string) string { return group },
+	})
 	if err != nil {
 		return nil, fmt.Errorf("rules for the groups of the header backend: %w", err)
 	}

@@ -200,6 +200,12 @@ func (s signIns) SignedIn(ctx context.Context, user identity.User) (identity.Use
 	return user, s.rows.SignedIn(ctx, user.RowID, time.Now())
 }
 
+// LostRole notes that an account has no role any more, so that its tokens do nothing.
+func (s signIns) LostRole(ctx context.Context, id string) error {
+	backend, subject, _ := strings.Cut(id, ":")
+	return s.rows.LoseRole(ctx, backend, subject)
+}
+
 // HasLocal asks the database.
 func (s signIns) HasLocal(ctx context.Context, name string) (bool, error) {
 	_, err := s.rows.UserByName(ctx, config.BackendLocal, name)

@@ -116,6 +116,8 @@ type Config struct {
 	RateLimitWindow   time.Duration
 	// RequestLimit is in requests per second and identity; 0 is no limit.
 	RequestLimit int
+	// SocketLimit is how many WebSockets one identity may have open; 0 is no limit.
+	SocketLimit int
 	// MaxBody is the greatest GraphQL request body, in bytes.
 	MaxBody int64
 	// StaticCacheSize is how many bytes of Dagster's static files are kept in memory, compressed forms included; 0 is none.

@@ -23,7 +23,7 @@ func defaults() Config {
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
 		ServiceTokenHeader: "Dagster-Cloud-Api-Token", ServiceTokenUser: "service-token", ServiceTokenRole: "viewer",
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
-		RefreshInterval: 15 * time.Minute, OIDCUnchecked: 8 * time.Hour, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
+		RefreshInterval: 15 * time.Minute, OIDCUnchecked: 8 * time.Hour, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, SocketLimit: 100, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
 		Proxy: Proxy{
 			UserHeader: "Remote-User", GroupsHeader: "Remote-Groups", EmailHeader: "Remote-Email", NameHeader: "Remote-Name",
 			UserClaim: "email", GroupsClaim: "groups",

@@ -39,6 +39,13 @@ func limitSettings() []setting {
 		},
 		{
 			Setting{
+				Env: "DAGSTER_AUTH_SOCKET_LIMIT", Default: "100",
+				Meaning: "WebSockets that one identity may have open at a time, each of which is a descriptor of Dagster's; a browser tab has one. 0 is no limit.",
+			},
+			func(c *Config, text string) error { return into(&c.SocketLimit)(parseInt(text, 0, 1_000_000)) },
+		},
+		{
+			Setting{
 				Env: "DAGSTER_AUTH_MAX_BODY", Flag: "max-body", Default: "10MiB",
 				Meaning: "The greatest GraphQL request body, in bytes or as 10MiB.",
 			},

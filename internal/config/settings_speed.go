@@ -11,10 +11,17 @@ func speedSettings() []setting {
 		},
 		{
 			Setting{
-				Env: "DAGSTER_AUTH_COALESCE", Flag: "coalesce", Default: "true",
-				Meaning: "Whether the same GraphQL query of several people or tabs is asked of Dagster once, and answered to all who wait for it.",
+				Env: "DAGSTER_AUTH_COALESCE", Flag: "coalesce", Default: "auto",
+				Meaning: "Whether the same GraphQL query of several people or tabs is asked of Dagster once, and answered to all who wait for it: true, false, or auto, " +
+					"which is true unless several instances may share a PostgreSQL, as none knows when a change through another one has ended.",
 			},
-			func(c *Config, text string) error { return into(&c.Coalesce)(parseBool(text)) },
+			func(c *Config, text string) error {
+				if text == "auto" { // the database is a setting before this one
+					c.Coalesce = !c.Postgres()
+					return nil
+				}
+				return into(&c.Coalesce)(parseBool(text))
+			},
 		},
 		{
 			Setting{

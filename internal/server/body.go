@@ -12,6 +12,10 @@ import (
 // readTimeout bounds how long a client may take to send a request's body.
 const readTimeout = 60 * time.Second
 
+// maxLargeBodies is how many bodies of more than heavyBody, or of unknown length, one identity may be sending at a time. Each may
+// take as much memory as the greatest body for as long as its sender likes to take.
+const maxLargeBodies = 8
+
 // body takes in what the client sends, and then asks anew who the client is: somebody who opened a request, lost their
 // account, and only then sends the body is judged as they are now.
 func (s *Server) body(next http.Handler) http.Handler {
@@ -20,7 +24,18 @@ func (s *Server) body(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
+		who, large := identityFrom(r.Context()).ID, r.ContentLength < 0 || r.ContentLength > heavyBody
+		if large && !s.bodies.open(who, maxLargeBodies) {
+			s.refuse(w, r, refusal{
+				status: http.StatusTooManyRequests, code: "RATE_LIMITED", retryAfter: storeRetry,
+				message: "You are sending too many large requests at once: send them one after the other.",
+			})
+			return
+		}
 		content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.Limits.Body))
+		if large {
+			s.bodies.closed(who)
+		}
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			s.refuse(w, r, refusal{
 				status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",

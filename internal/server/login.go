@@ -158,6 +158,10 @@ func (s *Server) backendDown(w http.ResponseWriter, r *http.Request, err error) 
 // that no browser goes round in circles between a provider and us.
 func (s *Server) withoutRole(w http.ResponseWriter, r *http.Request, none *auth.NoRoleError) {
 	s.metrics.signIn("no_role")
+	if err := s.Accounts.LostRole(r.Context(), none.ID); err != nil {
+		s.storeFault(w, r, err, "taking a role away")
+		return
+	}
 	event := signInEvent(r, audit.EventLoginAttempt, audit.StatusFailure, identity.Identity{ID: none.ID, Username: shortName(none.Username)})
 	event.Reason = "NO_ROLE"
 	if err := s.Trail.Record(r.Context(), event); err != nil {

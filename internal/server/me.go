@@ -58,7 +58,6 @@ func (s *Server) signedIn(w http.ResponseWriter, r *http.Request) (asker, bool) 
 		s.unnamed(w, r)
 		return who, false
 	case errors.Is(err, session.ErrNone):
-		s.Sessions.Clear(w, r)
 		s.refuse(w, r, refusal{status: http.StatusUnauthorized, code: "UNAUTHENTICATED", message: "Sign in first, at " + s.prefix + "/auth/login."})
 		return who, false
 	case err != nil:

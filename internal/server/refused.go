@@ -55,6 +55,10 @@ func (s *Server) rolelessPresented(w http.ResponseWriter, r *http.Request, none 
 		return
 	}
 	s.metrics.signIn("no_role")
+	if err := s.Accounts.LostRole(r.Context(), none.ID); err != nil {
+		s.storeFault(w, r, err, "taking a role away")
+		return
+	}
 	if !s.noteRefused(w, r, identity.Identity{ID: none.ID, Username: shortName(none.Username)}, "NO_ROLE", none) {
 		return
 	}

@@ -53,6 +53,8 @@ type Accounts interface {
 	// SignedIn notes a sign-in and returns the account, made now if its backend keeps its users elsewhere.
 	SignedIn(ctx context.Context, user identity.User) (identity.User, error)
 	HasUsers(ctx context.Context) (bool, error)
+	// LostRole notes that the backend gives the account of that ID no role any more; one that is not known is no error.
+	LostRole(ctx context.Context, id string) error
 	// HasLocal reports whether there is a local user of that name.
 	HasLocal(ctx context.Context, name string) (bool, error)
 }
@@ -157,6 +159,7 @@ type Options struct {
 	Limits         graphql.Limits
 	Web            fs.FS  // holds templates and static
 	RunUserTag     string // the tag of a run that names who launched it; empty: none
+	SocketLimit    int    // WebSockets of one identity; 0 is no limit
 	ReportOnly     bool   // decide and write down, but let everybody who is signed in do everything
 
 	Policy *policy.Policy
@@ -208,6 +211,8 @@ type Server struct {
 	compress   func(http.Handler) http.Handler
 	documents  *graphql.Documents
 	greeted    greetings
+	sockets    counts       // WebSockets that are open
+	bodies     counts       // large bodies that are being read
 	again      http.Handler // judges a request anew whose sender's rights changed while it waited
 	log        zerolog.Logger
 }

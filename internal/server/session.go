@@ -21,7 +21,7 @@ func (s *Server) session(next http.Handler) http.Handler {
 		who, err := s.ask(r)
 		switch {
 		case errors.Is(err, session.ErrNone):
-			s.Sessions.Clear(w, r)
+			s.clearStale(w, r)
 			if s.mayAsk(w, r, addressKey(clientFrom(r.Context()))) {
 				s.nobody(w, r)
 			}
@@ -38,6 +38,14 @@ func (s *Server) session(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(ctx))
 	})
+}
+
+// clearStale has a browser forget a cookie that names nothing any more, when it opens a page. The answers to what pages ask in
+// the background clear nothing: they may come after a sign-in in another tab, whose new cookie they would take away.
+func (s *Server) clearStale(w http.ResponseWriter, r *http.Request) {
+	if wantsDocument(r) && safeMethod(r.Method) {
+		s.Sessions.Clear(w, r)
+	}
 }
 
 // unchanged reports whether the request's sender is still the one that was found behind it, with the same rights.

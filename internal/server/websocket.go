@@ -15,6 +15,14 @@ import (
 // streamGraphQL joins a browser's subscriptions with Dagster's for as long as the session lives as it is. The socket knows what
 // its request knew, but is not over when that is.
 func (s *Server) streamGraphQL(w http.ResponseWriter, r *http.Request) {
+	who := identityFrom(r.Context()).ID
+	if !s.sockets.open(who, s.SocketLimit) {
+		s.refuse(w, r, refusal{
+			status: http.StatusTooManyRequests, code: "RATE_LIMITED", retryAfter: socketRetry,
+			message: "You have too many WebSockets open here: close some tabs.",
+		})
+		return
+	}
 	ctx, end := context.WithCancel(context.WithoutCancel(r.Context()))
 	unbind := context.AfterFunc(stopping(r.Context()), end)
 	s.metrics.sockets.Inc()
@@ -22,6 +30,7 @@ func (s *Server) streamGraphQL(w http.ResponseWriter, r *http.Request) {
 		Context: ctx, Gone: s.watch(ctx),
 		Talk: &talk{server: s, request: upgraded(ctx, r), rewritings: map[string]*graphql.Rewriting{}},
 		Closed: func() {
+			s.sockets.closed(who)
 			s.metrics.sockets.Dec()
 			unbind()
 			end()

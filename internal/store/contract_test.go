@@ -37,6 +37,7 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"refreshed sessions", testRefresh},
 		{"sessions of a provider", testProviderSessions},
 		{"grants by rules", testRuleGrants},
+		{"a role that is lost", testLoseRole},
 		{"revoked sessions", testRevoke},
 		{"late sign-in", testLateSignIn},
 		{"version", testVersion},

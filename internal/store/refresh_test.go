@@ -142,3 +142,42 @@ func testRuleGrants(t *testing.T, s *Store) {
 		t.Errorf("left of a deleted user: %v, %v", left, err)
 	}
 }
+
+func testLoseRole(t *testing.T, s *Store) {
+	ctx := t.Context()
+	user := identity.User{
+		Backend: "oidc", Subject: "iss|1", Name: "ada", Role: identity.Editor, CreatedAt: now, Groups: []string{"data"},
+		RuleGrants: []identity.Grant{{Location: "etl", Role: identity.Admin}},
+	}
+	other := user
+	other.Subject, other.Name = "iss|2", "bob"
+	for _, u := range []identity.User{user, other} {
+		_, err := s.UpsertUser(ctx, u)
+		check(t, "sign in", err)
+	}
+	check(t, "a group's grant", s.SetGrant(ctx, identity.Holder{Group: "data"}, identity.Grant{Location: "ml", Role: identity.Editor}, event()))
+	version, err := s.Version(ctx)
+	check(t, "version", err)
+	check(t, "lose the role", s.LoseRole(ctx, "oidc", "iss|1"))
+	got, err := s.UserByName(ctx, "oidc", "iss|1")
+	if err != nil || got.Role != "" || len(got.Grants) != 0 {
+		t.Errorf("without a role: got %+v, %v, want none and no grant", got, err)
+	}
+	if v, err := s.Version(ctx); err != nil || v == version {
+		t.Errorf("the version stands at %d, %v, though somebody lost a role", v, err)
+	}
+	if kept, err := s.UserByName(ctx, "oidc", "iss|2"); err != nil || kept.Role != identity.Editor || len(kept.Grants) != 2 {
+		t.Errorf("somebody else: got %+v, %v, want all as it was", kept, err)
+	}
+	version, err = s.Version(ctx)
+	check(t, "version", err)
+	check(t, "lose it again", s.LoseRole(ctx, "oidc", "iss|1"))
+	check(t, "nobody", s.LoseRole(ctx, "oidc", "iss|3"))
+	if v, _ := s.Version(ctx); v != version {
+		t.Error("the version moved, though nothing changed")
+	}
+	back, err := s.UpsertUser(ctx, user)
+	if err != nil || back.Role != identity.Editor || len(back.Grants) != 2 {
+		t.Errorf("with the groups again: got %+v, %v", back, err)
+	}
+}

@@ -48,6 +48,28 @@ func (s *Store) compare(ctx context.Context, user identity.User) (known identity
 	return known, sameMembers(groups, keepable(user.Groups)) && sameMembers(given, user.RuleGrants), nil
 }
 
+// LoseRole notes that the account's backend gives it no role any more, as UpsertUser notes which it gives: nothing is left of what
+// came of it. An account that is not known is no error.
+func (s *Store) LoseRole(ctx context.Context, backend, subject string) error {
+	return s.write(ctx, "take a role away", func(tx *sql.Tx) error {
+		user, err := userBySubject(ctx, tx, backend, subject)
+		if errors.Is(err, identity.ErrNotFound) || err == nil && user.Role == "" {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		for _, statement := range []string{
+			`UPDATE users SET role = '' WHERE id = $1`, `DELETE FROM rule_grants WHERE user_id = $1`, `DELETE FROM user_groups WHERE user_id = $1`,
+		} {
+			if _, err := change(ctx, tx, statement, user.RowID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
 // keepable are the groups that are stored: those whose name a grant can have.
 func keepable(groups []string) []string {
 	return slices.DeleteFunc(slices.Clone(groups), func(group string) bool { return group == "" || !isText(group) })

@@ -25,7 +25,7 @@ func splitter(name string) func(string) ([]string, error) {
 		split = func(text string) ([]string, error) { return strings.Split(text, separator), nil }
 	}
 	return func(text string) ([]string, error) {
-		text = strings.TrimSpace(text)
+		text = strings.Trim(text, " \t")
 		switch {
 		case text == "":
 			return nil, nil
@@ -92,7 +92,7 @@ func tidy(groups []string) ([]string, error) {
 	kept := make([]string, 0, len(groups))
 	seen := make(map[string]bool, len(groups))
 	for _, group := range groups {
-		group = strings.TrimSpace(group)
+		group = strings.Trim(group, " \t")
 		switch {
 		case group == "" || seen[group]:
 			continue

@@ -97,11 +97,12 @@ func (p *plain) find(h http.Header) (said, error) {
 	return text, nil
 }
 
-// read checks each value. The account's lasting name is the user's in its NameKey: a proxy that lets people write Alice or
-// alice means one person, and disabling alice must not leave Alice.
+// read checks each value. The account's lasting name is the user's in small letters, as far as those are ASCII: a proxy that
+// lets people write Alice or alice means one person, and disabling alice must not leave Alice. More is not taken for the same:
+// whoever can choose a name that looks like somebody's must not become them.
 func (p *plain) read(_ context.Context, text said) (identity.User, time.Time, error) {
 	user := identity.User{
-		Backend: Name, Subject: identity.NameKey(text[0]), Name: text[0],
+		Backend: Name, Subject: smallLetters(text[0]), Name: text[0],
 		Email: strings.TrimSpace(text[2]), FullName: strings.TrimSpace(text[3]),
 	}
 	if p.addressed {
@@ -115,6 +116,16 @@ func (p *plain) read(_ context.Context, text said) (identity.User, time.Time, er
 		return identity.User{}, time.Time{}, auth.Refuse("GROUPS_UNCLEAR", unclear, err.Error())
 	}
 	return user, time.Time{}, p.rules.Apply(&user)
+}
+
+// smallLetters changes A to Z alone.
+func smallLetters(name string) string {
+	return strings.Map(func(r rune) rune {
+		if 'A' <= r && r <= 'Z' {
+			return r + 'a' - 'A'
+		}
+		return r
+	}, name)
 }
 
 // checkUser refuses what is no name, or holds what is no text. A comma is what becomes of two headers that a proxy joined.

@@ -32,6 +32,7 @@ const (
 	ReasonUnknown    = "TOKEN_UNKNOWN"    // made up, revoked, or swept after its end
 	ReasonExpired    = "TOKEN_EXPIRED"
 	ReasonDisabled   = "OWNER_DISABLED"
+	ReasonNoRole     = "OWNER_HAS_NO_ROLE" // the owner's backend gives them none any more
 	ReasonBackend    = "OWNER_BACKEND_NOT_IN_USE"
 	ReasonGone       = "BACKEND_NO_LONGER_VOUCHES" // session.ReasonGone's word
 )
@@ -182,6 +183,8 @@ func (k *Keeper) live(ctx context.Context, hash Hash, now time.Time) (*entry, er
 		return nil, refused(ReasonExpired, e.who)
 	case e.owner.Disabled:
 		return nil, refused(ReasonDisabled, e.who)
+	case e.owner.Role == "":
+		return nil, refused(ReasonNoRole, e.who)
 	case e.owner.Backend != ServiceBackend && len(k.backends) > 0 && !slices.Contains(k.backends, e.owner.Backend):
 		return nil, refused(ReasonBackend, e.who)
 	case slices.Contains(k.vouching, e.owner.Backend):

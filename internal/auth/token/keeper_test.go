@@ -292,3 +292,26 @@ func TestLimits(t *testing.T) {
 		t.Errorf("role %s, grants (-want +got):\n%s", who.Role, diff)
 	}
 }
+
+// TestOwnerWithoutRole: whoever's backend gives them no role any more has no token that does anything either.
+func TestOwnerWithoutRole(t *testing.T) {
+	t.Parallel()
+	k := newKit(t)
+	stored, err := k.rows.UpsertUser(t.Context(), identity.User{Backend: "oidc", Subject: "iss|1", Name: "ada", Role: identity.Editor})
+	check(t, err)
+	k.Keeper, err = NewKeeper(Options{Rows: k.rows, Roles: k.roles, Backends: []string{"oidc"}})
+	check(t, err)
+	header := "Bearer " + k.token(stored, identity.Token{})
+	who, _, err := k.present("Authorization", header)
+	if err != nil || who.Role != identity.Editor {
+		t.Fatalf("the control: %q, %v", who.Role, err)
+	}
+	check(t, k.rows.LoseRole(t.Context(), "oidc", "iss|1"))
+	_, _, err = k.present("Authorization", header)
+	if refused, _ := errors.AsType[*auth.RefusedError](err); refused == nil || refused.Reason != ReasonNoRole {
+		t.Errorf("without a role: got %v", err)
+	}
+	if _, err := who.Look(t.Context()); !errors.Is(err, identity.ErrNotFound) {
+		t.Errorf("an open WebSocket: got %v, want ErrNotFound", err)
+	}
+}
