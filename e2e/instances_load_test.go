@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ import (
 type traffic struct {
 	fleet    *fleet
 	limit    int64 // of requests, by all; 0: until stop
+	run      string
 	tokens   map[string]string
 	requests atomic.Int64
 	cancel   context.CancelFunc
@@ -52,7 +54,7 @@ type person struct {
 // startTraffic has that many people sign in and begin.
 func (f *fleet) startTraffic(t *testing.T, people int, limit int64) *traffic {
 	t.Helper()
-	work := &traffic{fleet: f, limit: limit, tokens: map[string]string{}}
+	work := &traffic{fleet: f, limit: limit, run: strconv.FormatInt(time.Now().UnixNano(), 36), tokens: map[string]string{}}
 	names := []string{"vic", "larry", "ed", "ada"}
 	for _, name := range names {
 		work.tokens[name] = f.token(name, "traffic")
@@ -61,12 +63,16 @@ func (f *fleet) startTraffic(t *testing.T, people int, limit int64) *traffic {
 	ctx, cancel := context.WithCancel(context.Background())
 	work.cancel = cancel
 	t.Cleanup(cancel)
+	var ready []person
 	for i := range people {
 		p := person{work, f.anonymousFrom(i), i, names[i%len(names)]}
 		if resp, body := p.login(p.name, passwords[p.name]); resp.StatusCode != http.StatusSeeOther {
 			t.Fatalf("signing in: %d %s", resp.StatusCode, body)
 		}
 		work.sessions = append(work.sessions, p.client)
+		ready = append(ready, p)
+	}
+	for _, p := range ready {
 		work.all.Go(func() {
 			for n := 0; ctx.Err() == nil && (limit == 0 || work.requests.Load() < limit); n++ {
 				work.requests.Add(1)
@@ -94,7 +100,7 @@ func (w *traffic) stop() {
 }
 
 func (p person) step(n int) {
-	id := fmt.Sprintf("%d-%d-%d", os.Getpid(), p.id, n)
+	id := fmt.Sprintf("%s-%d-%d", p.run, p.id, n)
 	switch key := "traffic-" + id; n % 10 {
 	case 0, 5:
 		p.try(id, p.http, http.StatusOK, "GET", "/auth/me", "")
