@@ -29,6 +29,7 @@ type traffic struct {
 
 	mu       sync.Mutex
 	failures []failure
+	notNow   int       // answers of 503 with Retry-After, which is how AuthKit sheds load
 	sessions []*client // all that were answered as signed in
 	made     []string  // partitions whose making was answered with success
 }
@@ -159,6 +160,12 @@ func (p person) try(id string, by *http.Client, want int, method, path, body str
 	}
 	defer resp.Body.Close()
 	text, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode == http.StatusServiceUnavailable && resp.Header.Get("Retry-After") != "" {
+		p.mu.Lock()
+		p.notNow++
+		p.mu.Unlock()
+		return "", false
+	}
 	if f.status, f.err = resp.StatusCode, err; err != nil || resp.StatusCode != want {
 		p.fail(f)
 		return "", false
@@ -183,7 +190,10 @@ func (w *traffic) check(t *testing.T) {
 			t.Errorf("the partition %s was said to be made", key)
 		}
 	}
-	t.Logf("%d requests, %d failed, %d sign-ins, %d mutations", w.requests.Load(), len(w.failures), len(w.sessions), len(w.made))
+	t.Logf("%d requests, %d failed, %d not now, %d sign-ins, %d mutations", w.requests.Load(), len(w.failures), w.notNow, len(w.sessions), len(w.made))
+	if w.notNow > int(w.requests.Load()/50) {
+		t.Errorf("%d of %d requests were put off", w.notNow, w.requests.Load())
+	}
 	if len(w.sessions) == 0 || len(w.made) == 0 {
 		t.Error("the control: nobody did anything")
 	}

@@ -171,8 +171,8 @@ func (f *fleet) rollingRestart(t *testing.T) {
 		f.reload(t)
 	}
 	work.stop()
-	if len(work.failures) > 0 {
-		t.Errorf("%d of %d requests failed: %v", len(work.failures), work.requests.Load(), work.failures[:min(5, len(work.failures))])
+	if len(work.failures) > 0 || work.notNow > 0 {
+		t.Errorf("%d of %d requests failed, %d were put off: %v", len(work.failures), work.requests.Load(), work.notNow, work.failures[:min(5, len(work.failures))])
 	}
 	work.check(t)
 }
