@@ -90,30 +90,41 @@ func (f *fleet) databaseAway(t *testing.T) {
 	})
 }
 
-// refusesAll: nobody is signed out and nobody is let in.
+// refusesAll: nobody is signed out and nobody is let in. All ask at once, as each may have to wait for seconds.
 func (f *fleet) refusesAll(t *testing.T, fault string, c, revoked *client) {
 	t.Helper()
 	k := c.kit
-	for what, by := range map[string]*client{"me": c, "a revoked session": revoked} {
-		resp, body := by.do("GET", "/auth/me", "")
-		notNow(t, fault+": "+what, resp, body)
+	var all sync.WaitGroup
+	for what, ask := range map[string]func() (*http.Response, string){
+		"me":                func() (*http.Response, string) { return c.do("GET", "/auth/me", "") },
+		"a revoked session": func() (*http.Response, string) { return revoked.do("GET", "/auth/me", "") },
+		"mutation":          func() (*http.Response, string) { return c.tryMutation("away") },
+		"signing in":        func() (*http.Response, string) { return k.anonymous().login("vic", passwords["vic"]) },
+	} {
+		all.Go(func() {
+			resp, body := ask()
+			notNow(t, fault+": "+what, resp, body)
+		})
 	}
-	resp, body := c.tryMutation("away")
-	notNow(t, fault+": mutation", resp, body)
-	resp, body = k.anonymous().login("vic", passwords["vic"])
-	notNow(t, fault+": signing in", resp, body)
-	if resp, _ := k.anonymous().do("POST", "/graphql", `{"query":"{version}"}`, "Content-Type", "application/json"); resp.StatusCode == http.StatusOK {
-		t.Errorf("%s: a stranger was let in", fault)
+	all.Go(func() {
+		resp, _ := k.anonymous().do("POST", "/graphql", `{"query":"{version}"}`, "Content-Type", "application/json")
+		if resp.StatusCode == http.StatusOK {
+			t.Errorf("%s: a stranger was let in", fault)
+		}
+	})
+	all.Go(func() {
+		if resp, _ := c.do("GET", "/auth/health?type=ready", ""); resp.StatusCode != http.StatusServiceUnavailable {
+			t.Errorf("%s: ready with %d", fault, resp.StatusCode)
+		}
+	})
+	if k != f.kit { // nginx leaves out those that are not well, alive or not
+		all.Go(func() {
+			if resp, _ := c.do("GET", "/auth/health?type=live", ""); resp.StatusCode != http.StatusOK {
+				t.Errorf("%s: not alive with %d", fault, resp.StatusCode)
+			}
+		})
 	}
-	if resp, _ := c.do("GET", "/auth/health?type=ready", ""); resp.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("%s: ready with %d", fault, resp.StatusCode)
-	}
-	if k == f.kit {
-		return // nginx leaves out those that are not well, alive or not
-	}
-	if resp, _ := c.do("GET", "/auth/health?type=live", ""); resp.StatusCode != http.StatusOK {
-		t.Errorf("%s: not alive with %d", fault, resp.StatusCode)
-	}
+	all.Wait()
 }
 
 // connectionsCut: there are others at once. A request may hear "not now" meanwhile, and nothing else.

@@ -27,7 +27,7 @@ func TestInstances(t *testing.T) {
 	t.Run("one killed", f.oneKilled)
 	t.Run("rolling restart", f.rollingRestart)
 	t.Run("logins apart", f.loginsApart)
-	// Dagster's own connections are cut as well, and the first request on each of them gets Dagster's 500 afterwards.
+	// Dagster's own connections die as well, and some requests get Dagster's 500 afterwards: nobody is at work after these.
 	t.Run("database away", f.databaseAway)
 	t.Run("connections cut", f.connectionsCut)
 	t.Run("sessions locked", f.sessionsLocked)
