@@ -15,7 +15,8 @@ ARG DAGSTER_VERSION=1.13.27
 RUN apt-get update \
  && apt-get install -y --no-install-recommends tini \
  && rm -rf /var/lib/apt/lists/*
-RUN pip install --no-cache-dir dagster=="$DAGSTER_VERSION" dagster-webserver=="$DAGSTER_VERSION" dagster-postgres
+# dagster-postgres brings psycopg2, and SQLAlchemy 2.1 looks for another driver.
+RUN pip install --no-cache-dir dagster=="$DAGSTER_VERSION" dagster-webserver=="$DAGSTER_VERSION" dagster-postgres 'sqlalchemy<2.1'
 COPY --from=build /src/bin/dagster-authkit /usr/local/bin/dagster-authkit
 # /app is the pipeline's, read-only to it; /data holds the users' database and Dagster's own storage: mount a volume there.
 # /var/lib/authkit is root's alone, for a start as root with --child-user dagster, where pipelines must not reach that database.

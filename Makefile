@@ -27,11 +27,13 @@ bin/dagster-authkit: $(SOURCES)
 	go build -trimpath -tags '$(GO_TAGS)' -ldflags '$(LDFLAGS)' -o $@ ./cmd/dagster-authkit
 
 .PHONY: venv
-venv: .venv/dagster-$(DAGSTER_VERSION) ## make .venv with the pinned dagster and dagster-webserver
+venv: .venv/dagster-$(DAGSTER_VERSION)-postgres ## make .venv with the pinned dagster and dagster-webserver, and their storage on PostgreSQL
 
-.venv/dagster-$(DAGSTER_VERSION):
+# dagster-postgres has numbers of its own; each asks for the one Dagster that it belongs to. It brings psycopg2, and takes what
+# SQLAlchemy has as its usual driver, which is another from SQLAlchemy 2.1 on.
+.venv/dagster-$(DAGSTER_VERSION)-postgres:
 	$(PYTHON) -m venv --clear .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check dagster==$(DAGSTER_VERSION) dagster-webserver==$(DAGSTER_VERSION)
+	.venv/bin/pip install --quiet --disable-pip-version-check dagster==$(DAGSTER_VERSION) dagster-webserver==$(DAGSTER_VERSION) dagster-postgres 'sqlalchemy<2.1'
 	touch $@
 
 # The takeover is tested on files that the real Python AuthKit made; with and without bcrypt it hashes differently.

@@ -13,25 +13,33 @@ import (
 	"dagster-authkit/e2e/pgtest"
 )
 
-// TestComposeLogins runs what examples/compose.yaml gives PostgreSQL at its first start, and then AuthKit with the URL that
-// stands there: its login works, and nothing is warned of. The containers themselves need an engine that tests do not have.
-func TestComposeLogins(t *testing.T) {
-	t.Parallel()
-	var compose struct {
-		Services map[string]struct {
-			Environment map[string]string `yaml:"environment"`
-		} `yaml:"services"`
-		Configs map[string]struct {
-			Content string `yaml:"content"`
-		} `yaml:"configs"`
-	}
+// compose is what the tests use of examples/compose.yaml.
+type compose struct {
+	Services map[string]struct {
+		Environment map[string]string `yaml:"environment"`
+	} `yaml:"services"`
+	Configs map[string]struct {
+		Content string `yaml:"content"`
+	} `yaml:"configs"`
+}
+
+func readCompose(t testing.TB) (c compose) {
+	t.Helper()
 	text, err := os.ReadFile("../examples/compose.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := yaml.Unmarshal(text, &compose); err != nil {
+	if err := yaml.Unmarshal(text, &c); err != nil {
 		t.Fatal(err)
 	}
+	return c
+}
+
+// TestComposeLogins runs what examples/compose.yaml gives PostgreSQL at its first start, and then AuthKit with the URL that
+// stands there: its login works, and nothing is warned of. The containers themselves need an engine that tests do not have.
+func TestComposeLogins(t *testing.T) {
+	t.Parallel()
+	compose := readCompose(t)
 	server, err := pgtest.Start()
 	if errors.Is(err, pgtest.ErrMissing) && os.Getenv("CI") == "" {
 		t.Skipf("SKIPPED %s: %v", t.Name(), err)

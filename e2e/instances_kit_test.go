@@ -7,16 +7,19 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"dagster-authkit/e2e/pgtest"
 )
 
-// fleet is what examples/nginx.conf is about: three instances on one PostgreSQL, each with a dagster-webserver on the
-// same storage of Dagster's, behind nginx.
+// fleet is what examples/nginx.conf and examples/compose.yaml are about: three instances on one PostgreSQL, each with a
+// dagster-webserver whose storage is in the same database under another login, behind nginx.
 type fleet struct {
 	*kit      // as people see it: through nginx
 	postgres  *pgtest.Server
@@ -24,6 +27,11 @@ type fleet struct {
 	nginx     *exec.Cmd
 	conf      string // the folder of nginx
 }
+
+const (
+	passwordOfDagster = "of-dagster"
+	passwordOfAuthKit = "of-authkit"
+)
 
 // startFleet ends everything with the test.
 func startFleet(t *testing.T) *fleet {
@@ -49,22 +57,18 @@ func startFleet(t *testing.T) *fleet {
 			t.Error(err)
 		}
 	})
-	if err := f.postgres.Exec(t.Context(), "postgres", `CREATE DATABASE dagster`); err != nil {
-		t.Fatal(err)
-	}
-	if err := f.postgres.Exec(t.Context(), "dagster", `CREATE ROLE authkit LOGIN PASSWORD 'of-authkit'; GRANT CONNECT ON DATABASE dagster TO authkit; CREATE SCHEMA authkit AUTHORIZATION authkit`); err != nil {
-		t.Fatal(err)
-	}
+	f.makeLogins(t)
 	first := prepare(t, options{env: []string{
-		"DAGSTER_AUTH_DATABASE_URL=" + strings.Replace(f.postgres.URL("authkit", "x", "dagster"), ":x@", "@", 1), "PGPASSWORD=of-authkit",
+		"DAGSTER_AUTH_DATABASE_URL=" + f.postgres.URL("authkit", passwordOfAuthKit, "dagster"), "DAGSTER_PASSWORD=" + passwordOfDagster,
 		"DAGSTER_AUTH_SECRET_KEY=the same for all three of the instances", "DAGSTER_AUTH_TRUSTED_PROXIES=127.0.0.1",
 	}})
+	f.storeInPostgres(t, first)
 	for range 3 {
 		k := *first
 		k.url = fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
 		f.instances = append(f.instances, &k)
 	}
-	// The first makes Dagster's storage, which several webservers can't do at once when it is SQLite.
+	// The first makes Dagster's tables, as `dagster instance migrate` does in a deployment.
 	f.instances[0].run(options{})
 	t.Cleanup(f.instances[0].stop)
 	f.instances[0].waitReady()
@@ -83,12 +87,80 @@ func startFleet(t *testing.T) *fleet {
 	return f
 }
 
+// makeLogins makes Dagster's login with its database, and then AuthKit's by the README's own lines.
+func (f *fleet) makeLogins(t *testing.T) {
+	t.Helper()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, lines, found := strings.Cut(string(readme), "```\nCREATE ROLE authkit")
+	lines, _, closed := strings.Cut(lines, "```")
+	if !found || !closed || strings.Count(lines, "'...'") != 1 {
+		t.Fatalf("the README does not say how to make the login:\n%s", lines)
+	}
+	lines = "CREATE ROLE authkit" + strings.Replace(lines, "...", passwordOfAuthKit, 1)
+	for _, step := range []struct{ database, statements string }{
+		{"postgres", "CREATE ROLE dagster LOGIN PASSWORD '" + passwordOfDagster + "'"},
+		{"postgres", "CREATE DATABASE dagster OWNER dagster"},
+		{"dagster", lines},
+	} {
+		if err := f.postgres.Exec(t.Context(), step.database, step.statements); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// storeInPostgres adds the example's storage to Dagster's settings, with the address of here.
+func (f *fleet) storeInPostgres(t *testing.T, k *kit) {
+	t.Helper()
+	storage := readCompose(t).Configs["dagster"].Content
+	for from, to := range map[string]string{"hostname: postgres": "hostname: 127.0.0.1", "port: 5432": fmt.Sprint("port: ", f.postgres.Port)} {
+		if strings.Count(storage, from) != 1 {
+			t.Fatalf("the example's dagster.yaml has no %q:\n%s", from, storage)
+		}
+		storage = strings.Replace(storage, from, to, 1)
+	}
+	path := filepath.Join(k.home, "dagster.yaml")
+	settings, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append(settings, storage...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// partitions are the keys of the dynamic partitions that Dagster has stored, read behind everybody's back.
+func (f *fleet) partitions() []string {
+	f.t.Helper()
+	conn, err := pgx.Connect(f.t.Context(), f.postgres.URL(pgtest.Superuser, pgtest.Password, "dagster"))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer conn.Close(f.t.Context())
+	rows, err := conn.Query(f.t.Context(), `SELECT partition FROM public.dynamic_partitions ORDER BY partition`)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	keys, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return keys
+}
+
+func (f *fleet) hasPartition(key string) bool {
+	f.t.Helper()
+	return slices.Contains(f.partitions(), key)
+}
+
 func (f *fleet) startNginx(t *testing.T, program string) {
 	t.Helper()
 	f.conf = t.TempDir()
 	f.writeConf(t, nil)
 	main := fmt.Sprintf(`daemon off; pid %[1]s/pid; error_log %[1]s/error.log; worker_processes 1; events { worker_connections 1000; }
-http { access_log off; client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
+http { log_format tests "$http_x_test|$status|$upstream_addr|$upstream_status"; access_log %[1]s/access.log tests; client_body_temp_path %[1]s/body; proxy_temp_path %[1]s/proxy; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;
 include %[1]s/authkit.conf; }
 `, f.conf)
 	if os.Geteuid() == 0 {

@@ -82,6 +82,8 @@ func readPostgresConfig(o Options) (postgresConfig, error) {
 		"idle_in_transaction_session_timeout": "5000",
 		// Nobody waits for longer: see listTimeout.
 		"statement_timeout": "60000",
+		// Nor does a change wait for a table that somebody locked: a little longer than reads do, which have readTimeout.
+		"lock_timeout": "4000",
 		// The client's end may be gone without a word.
 		"tcp_user_timeout": "10000",
 	} {
@@ -200,7 +202,7 @@ func (e *postgres) stale(err error) bool {
 }
 
 func (e *postgres) unhurried(ctx context.Context, tx *sql.Tx) error {
-	_, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`)
+	_, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`)
 	return err
 }
 

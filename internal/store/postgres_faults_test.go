@@ -207,6 +207,12 @@ func (f *faults) slow(t *testing.T) {
 		t.Errorf("got %v, want that it took too long", err)
 	}
 	check(t, "the rest", f.s.Ping(t.Context()))
+	// A minute is what statements may take; nobody waits that long for a lock.
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := f.s.CreateSession(ctx, lateSession(f.user)); err == nil || ctx.Err() != nil {
+		t.Errorf("a change that waits for the lock: got %v, want a fault before its time is up", err)
+	}
 	_, err = conn.Exec(t.Context(), `ROLLBACK`)
 	check(t, "unlock", err)
 }

@@ -26,6 +26,7 @@ func prepare(ctx context.Context, config postgresConfig, mustExist bool) (err er
 	own := config.Copy()
 	// A migration may take long, and the wait for the lock too.
 	own.RuntimeParams["statement_timeout"] = "0"
+	own.RuntimeParams["lock_timeout"] = "0"
 	own.RuntimeParams["idle_in_transaction_session_timeout"] = "0"
 	db := stdlib.OpenDB(*own)
 	defer func() { err = errors.Join(err, db.Close()) }()

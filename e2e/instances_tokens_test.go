@@ -1,0 +1,81 @@
+package e2e
+
+import (
+	"context"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+// tokensShared: a token works at each instance, and what ends it ends it at each, open WebSockets included.
+func (f *fleet) tokensShared(t *testing.T) {
+	f.cli("a-person-of-this-test\n", "add-user", "tom", "--role", "editor", "--password-stdin")
+	bystander := f.bearer(f.token("vic", "bystander"))
+	for _, tc := range []struct {
+		what         string
+		change, back []string
+	}{
+		{"revoked", []string{"revoke-token", "--user", "tom", "--name", "revoked"}, nil},
+		{"disabled", []string{"disable-user", "tom"}, []string{"enable-user", "tom"}},
+		{"deleted", []string{"delete-user", "tom", "--yes"}, nil},
+	} {
+		text := f.token("tom", tc.what)
+		c := f.bearer(text)
+		if got := f.me(c); got != "editor editor editor" {
+			t.Fatalf("%s: before: got %q", tc.what, got)
+		}
+		closed := f.tokenSockets(t, text)
+		f.cli("", tc.change...)
+		f.soon(t, c, "401 401 401")
+		closed.Wait()
+		if got := f.me(bystander); got != "viewer viewer viewer" {
+			t.Errorf("%s: the bystander got %q", tc.what, got)
+		}
+		if tc.back != nil {
+			f.cli("", tc.back...)
+		}
+	}
+}
+
+// tokenSockets opens a WebSocket at each instance and through nginx. Each must be closed soon, for want of rights.
+func (f *fleet) tokenSockets(t *testing.T, token string) *sync.WaitGroup {
+	t.Helper()
+	var closed sync.WaitGroup
+	for _, k := range append(f.instances[:3:3], f.kit) {
+		conn, _, err := k.anonymous().socket("/graphql", http.Header{"Authorization": {"Bearer " + token}}, "graphql-ws")
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			defer cancel()
+			_, _, err := conn.Read(ctx)
+			if status := websocket.CloseStatus(err); status != 4401 {
+				t.Errorf("a token's socket closed with %d (%v), want 4401", status, err)
+			}
+		})
+	}
+	return &closed
+}
+
+// tokensFollow: a token's role is at most its owner's of now, wherever that was changed.
+func (f *fleet) tokensFollow(t *testing.T) {
+	whole, least := f.bearer(f.token("larry", "whole")), f.bearer(f.token("larry", "least", "--role", "viewer"))
+	for _, role := range []string{"editor", "viewer", "launcher"} {
+		f.cli("", "change-role", "larry", role)
+		f.soon(t, whole, role+" "+role+" "+role)
+		if got := f.me(least); got != "viewer viewer viewer" {
+			t.Errorf("the owner is %s: a viewer's token got %q", role, got)
+		}
+		for i, k := range f.instances {
+			key := "token-" + role + string(rune('1'+i))
+			whole.at(k).tryMutation(key)
+			if got, want := f.hasPartition(key), role == "editor"; got != want {
+				t.Errorf("the owner is %s, instance %d: the mutation ran: %t, want %t", role, i+1, got, want)
+			}
+		}
+	}
+}
