@@ -81,5 +81,6 @@ func elsewhere(user identity.User, what string) error {
 	return fmt.Errorf("%q is a user of the backend %s, which has the %s: change it there", user.Name, user.Backend, what)
 }
 
-// keepAdmin reports whether a change of the user must leave an admin: programs' accounts are none that anybody signs in with.
-func keepAdmin(user identity.User, force bool) bool { return !force && user.Backend != service }
+// keepAdmin reports whether a change of the user must leave an admin. Admins are counted among local users: a program's account is
+// none that anybody signs in with, and a directory's admin can't help when the directory is down.
+func keepAdmin(user identity.User, force bool) bool { return !force && user.Backend == backend }
