@@ -218,7 +218,7 @@ func TestEvents(t *testing.T) {
 	if n, err := d.RevokeSessions(t.Context(), by, "ALICE"); n != 2 || err != nil {
 		t.Errorf("revoked %d, %v, want 2", n, err)
 	}
-	if n, err := d.SignedOutElsewhere(t.Context(), "local", auth.Notice{Provider: "corp", Subject: "alice"}, "r1", "192.0.2.1"); n != 0 || err != nil {
+	if n, err := d.SignedOutAtProvider(t.Context(), "local", auth.Notice{Provider: "corp", Subject: "alice"}, "r1", "192.0.2.1"); n != 0 || err != nil {
 		t.Errorf("a provider that began nothing ended %d sessions, %v", n, err)
 	}
 	check(t, "delete", d.Delete(t.Context(), by, "alice", false))

@@ -63,7 +63,7 @@ func (s *Service) local(ctx context.Context, nameOrID, what string) (identity.Us
 	case user.Backend == service:
 		return identity.User{}, fmt.Errorf("%q is a service account, which has no %s: see create-token", user.Name, what)
 	case user.Backend != backend:
-		return identity.User{}, elsewhere(user, what)
+		return identity.User{}, foreign(user, what)
 	}
 	return user, nil
 }
@@ -72,12 +72,13 @@ func (s *Service) local(ctx context.Context, nameOrID, what string) (identity.Us
 func (s *Service) ours(ctx context.Context, nameOrID, what string) (identity.User, error) {
 	user, err := s.Get(ctx, nameOrID)
 	if err == nil && user.Backend != backend && user.Backend != service {
-		return identity.User{}, elsewhere(user, what)
+		return identity.User{}, foreign(user, what)
 	}
 	return user, err
 }
 
-func elsewhere(user identity.User, what string) error {
+// foreign says that the account is another backend's.
+func foreign(user identity.User, what string) error {
 	return fmt.Errorf("%q is a user of the backend %s, which has the %s: change it there", user.Name, user.Backend, what)
 }
 
