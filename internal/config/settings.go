@@ -40,7 +40,8 @@ func Settings() []Setting {
 func settings() []setting {
 	var all []setting
 	for _, group := range [][]setting{
-		{fileSetting()}, listenSettings(), databaseSettings(), userSettings(), backendSettings(), ldapSettings(), oidcSettings(),
+		{fileSetting()},
+		listenSettings(), databaseSettings(), userSettings(), backendSettings(), ldapSettings(), oidcSettings(),
 		proxySettings(), accessSettings(), sessionSettings(), tokenSettings(), limitSettings(), speedSettings(), logSettings(),
 		childSettings(),
 	} {
