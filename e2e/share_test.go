@@ -38,6 +38,11 @@ func TestReadYourOwnWrite(t *testing.T) {
 			}
 			stop := make(chan struct{})
 			var polling sync.WaitGroup
+			end := sync.OnceFunc(func() {
+				close(stop)
+				polling.Wait()
+			})
+			t.Cleanup(end) // before what start began is ended, also after a Fatal
 			for i := range 6 {
 				tab := k.signIn([]string{"vic", "larry", "ada"}[i%3])
 				polling.Go(func() {
@@ -60,8 +65,7 @@ func TestReadYourOwnWrite(t *testing.T) {
 					t.Errorf("after %s was made, the partitions are %s", key, got.Body)
 				}
 			}
-			close(stop)
-			polling.Wait()
+			end()
 			if got := k.joined(); (got == "0") != (args != nil) {
 				t.Errorf("%s: %s queries were shared", name, got)
 			}

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"dagster-authkit/e2e/jwt"
 )
 
 // TestSignedHeader: a signed word is taken from anywhere, a plain one beside it from nobody, by the effect in Dagster's storage.
@@ -43,23 +45,7 @@ func TestSignedHeader(t *testing.T) {
 		if change != nil {
 			change(claims)
 		}
-		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: by}, (&jose.SignerOptions{}).WithHeader("kid", "1"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		body, err := json.Marshal(claims)
-		if err != nil {
-			t.Fatal(err)
-		}
-		signed, err := signer.Sign(body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		text, err := signed.CompactSerialize()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return text
+		return jwt.Sign(t, by, jose.ES256, "1", claims)
 	}
 	try := func(name, token string, more ...string) {
 		document, err := json.Marshal(map[string]string{"query": mutationFor(name)})

@@ -492,6 +492,9 @@ func TestServiceToken(t *testing.T) {
 	if got := right.graphql("{version}", nil); got.Status != http.StatusOK {
 		t.Errorf("the control: %d %s", got.Status, got.Body)
 	}
+	if _, body := right.page("/auth/logout"); !strings.Contains(body, "A token says") || strings.Contains(body, "<form") || strings.Contains(body, "proxy") {
+		t.Errorf("the sign-out page of a program speaks of a session or a proxy:\n%s", body)
+	}
 	// Tokens of create-token are taken in the same header, and the collector's bearer is no token of a program.
 	if got := k.program("Dagster-Cloud-Api-Token", k.token("vic", "other")).graphql("{version}", nil); got.Status != http.StatusOK {
 		t.Errorf("another token: %d %s", got.Status, got.Body)

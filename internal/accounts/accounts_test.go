@@ -188,6 +188,11 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	} {
 		wantOneLine(t, what, err, identity.ErrLastAdmin, `"admin" is the last admin: make another admin first, or repeat with --force`)
 	}
+	// Another backend's only admin is no last one: nobody could make another there.
+	foreign, err := d.store.UpsertUser(t.Context(), identity.User{Backend: "ldap", Subject: "1", Name: "carol", Role: identity.Admin})
+	check(t, "sign-in", err)
+	check(t, "disable a directory's admin", d.Disable(t.Context(), by, foreign.ID(), false))
+	check(t, "delete a directory's admin", d.Delete(t.Context(), by, foreign.ID(), false))
 	wantOneLine(t, "unknown role", d.ChangeRole(t.Context(), by, "viewer", "boss", false), nil, "use viewer, launcher, editor or admin")
 	wantOneLine(t, "weak password", d.ChangePassword(t.Context(), by, "viewer", "12345678"), nil, "choose another one")
 	check(t, "delete by force", d.Delete(t.Context(), by, "admin", true))
@@ -213,7 +218,7 @@ func TestEvents(t *testing.T) {
 	if n, err := d.RevokeSessions(t.Context(), by, "ALICE"); n != 2 || err != nil {
 		t.Errorf("revoked %d, %v, want 2", n, err)
 	}
-	if n, err := d.SignedOutElsewhere(t.Context(), "local", auth.Notice{Provider: "corp", Subject: "alice"}, "r1", "192.0.2.1"); n != 0 || err != nil {
+	if n, err := d.SignedOutAtProvider(t.Context(), "local", auth.Notice{Provider: "corp", Subject: "alice"}, "r1", "192.0.2.1"); n != 0 || err != nil {
 		t.Errorf("a provider that began nothing ended %d sessions, %v", n, err)
 	}
 	check(t, "delete", d.Delete(t.Context(), by, "alice", false))

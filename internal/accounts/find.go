@@ -63,7 +63,7 @@ func (s *Service) local(ctx context.Context, nameOrID, what string) (identity.Us
 	case user.Backend == service:
 		return identity.User{}, fmt.Errorf("%q is a service account, which has no %s: see create-token", user.Name, what)
 	case user.Backend != backend:
-		return identity.User{}, elsewhere(user, what)
+		return identity.User{}, foreign(user, what)
 	}
 	return user, nil
 }
@@ -72,14 +72,16 @@ func (s *Service) local(ctx context.Context, nameOrID, what string) (identity.Us
 func (s *Service) ours(ctx context.Context, nameOrID, what string) (identity.User, error) {
 	user, err := s.Get(ctx, nameOrID)
 	if err == nil && user.Backend != backend && user.Backend != service {
-		return identity.User{}, elsewhere(user, what)
+		return identity.User{}, foreign(user, what)
 	}
 	return user, err
 }
 
-func elsewhere(user identity.User, what string) error {
+// foreign says that the account is another backend's.
+func foreign(user identity.User, what string) error {
 	return fmt.Errorf("%q is a user of the backend %s, which has the %s: change it there", user.Name, user.Backend, what)
 }
 
-// keepAdmin reports whether a change of the user must leave an admin: programs' accounts are none that anybody signs in with.
-func keepAdmin(user identity.User, force bool) bool { return !force && user.Backend != service }
+// keepAdmin reports whether a change of the user must leave an admin. Admins are counted among local users: a program's account is
+// none that anybody signs in with, and a directory's admin can't help when the directory is down.
+func keepAdmin(user identity.User, force bool) bool { return !force && user.Backend == backend }

@@ -18,7 +18,7 @@ const maxPlace = 256
 
 // Grants are roles in code locations, as they are stored. Changes store their event in the same transaction.
 type Grants interface {
-	// Grants lists all that were given, GrantsOf what one user has, own ones and those by groups.
+	// Grants lists all that were given, GrantsOf what one user has, own ones, those by groups and those that rules give.
 	Grants(ctx context.Context) ([]identity.HeldGrant, error)
 	GrantsOf(ctx context.Context, userRowID int64) ([]identity.HeldGrant, error)
 	// SetGrant replaces what its holder has there. It gives identity.ErrNotFound when the user is gone.
@@ -75,7 +75,7 @@ func (s *Service) RevokeGrant(ctx context.Context, by string, from Grantee, loca
 	return taken, s.change(ev, func(ev audit.Event) error { return s.users.DeleteGrant(ctx, holder, location, ev) })
 }
 
-// ListGrants lists what was given: to everybody, or what that user has with the grants of the user's groups, or to that group.
+// ListGrants lists what was given: to everybody, or what that user has, by groups and by rules too, or to that group.
 func (s *Service) ListGrants(ctx context.Context, of Grantee) ([]identity.HeldGrant, error) {
 	if of.User != "" {
 		user, err := s.Get(ctx, of.User)

@@ -58,15 +58,15 @@ func (s *Service) revoke(ctx context.Context, by string, rowID int64) (int, erro
 	}))
 }
 
-// ReasonSignedOutElsewhere is why a session ended of which its provider said that it is over.
-const ReasonSignedOutElsewhere = "SIGNED_OUT_AT_PROVIDER"
+// ReasonSignedOutAtProvider is why a session ended of which its provider said that it is over.
+const ReasonSignedOutAtProvider = "SIGNED_OUT_AT_PROVIDER"
 
-// SignedOutElsewhere ends what a provider began and says is over, and says how many sessions that were. With a session of the
+// SignedOutAtProvider ends what a provider began and says is over, and says how many sessions that were. With a session of the
 // provider it is that one, without all of the subject's. One event is stored for each; requestID and address are of the
 // provider's request.
-func (s *Service) SignedOutElsewhere(ctx context.Context, backend string, notice auth.Notice, requestID, address string) (int, error) {
+func (s *Service) SignedOutAtProvider(ctx context.Context, backend string, notice auth.Notice, requestID, address string) (int, error) {
 	return s.ended(s.sessions.RevokeProviderSessions(ctx, backend, notice.Provider, notice.Session, notice.Subject, audit.Event{
-		Type: audit.EventSessionRevoked, PerformedBy: backend + ":" + notice.Provider, Reason: ReasonSignedOutElsewhere,
+		Type: audit.EventSessionRevoked, PerformedBy: backend + ":" + notice.Provider, Reason: ReasonSignedOutAtProvider,
 		Timestamp: time.Now().UTC(), RequestID: requestID, IP: address,
 	}))
 }

@@ -1,4 +1,4 @@
-// Package app is the whole program on one page: New builds the parts in order, Run runs them and stops them in the reverse
+// Package app puts the program together: New builds the parts in order, Run runs them and stops them in the reverse
 // order. It is called by the server command, and by nothing else.
 package app
 
@@ -11,27 +11,18 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"strings"
 	"syscall"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rs/zerolog"
 	"golang.org/x/sync/errgroup"
 
-	"dagster-authkit/internal/accounts"
 	"dagster-authkit/internal/audit"
-	"dagster-authkit/internal/auth"
-	"dagster-authkit/internal/auth/token"
 	"dagster-authkit/internal/config"
-	"dagster-authkit/internal/graphql"
-	"dagster-authkit/internal/proxy"
-	"dagster-authkit/internal/ratelimit"
 	"dagster-authkit/internal/server"
 	"dagster-authkit/internal/session"
 	"dagster-authkit/internal/store"
 	"dagster-authkit/internal/supervisor"
-	"dagster-authkit/web"
 )
 
 // Options of an App.
@@ -99,133 +90,6 @@ func New(ctx context.Context, o Options) (*App, error) {
 		return nil, err
 	}
 	return a, nil
-}
-
-func (a *App) build(ctx context.Context, o Options) error {
-	cfg := a.cfg
-	var err error
-	if cfg.ChildUser != "" && !cfg.Postgres() {
-		if err := keptFrom(cfg.ChildUser, cfg.Database); err != nil {
-			return err
-		}
-	}
-	if a.store, err = store.Open(ctx, store.Options{
-		URL: cfg.DatabaseSource(), Schema: cfg.DatabaseSchema, MaxConnections: cfg.DatabaseConnections, Log: a.log,
-	}); err != nil {
-		return err
-	}
-	registry := prometheus.NewRegistry()
-	registerPool(registry, a.store)
-	if a.trail, err = newTrail(a.store, cfg, o.Stdout, registry, a.log); err != nil {
-		return err
-	}
-	roles, rules, err := newPolicy(cfg)
-	if err != nil {
-		return err
-	}
-	passwords := auth.NewPasswords()
-	users, err := accounts.New(accounts.Options{
-		Users: a.store, Sessions: a.store, Tokens: a.store, Attempts: a.store, Passwords: passwords, Published: a.trail.Line, Roles: roles,
-	})
-	if err != nil {
-		return err
-	}
-	if err := bootstrap(ctx, users, a.store, cfg, a.log); err != nil {
-		return err
-	}
-	key, err := secretKey(cfg)
-	if err != nil {
-		return err
-	}
-	a.ways, err = newBackends(a.store, passwords, roles, key, cfg, a.log)
-	if err != nil {
-		return err
-	}
-	if a.sessions, err = newSessions(a.store, a.trail, a.ways.refresh(a.store), key, cfg, a.log); err != nil {
-		return err
-	}
-	programs, err := token.NewKeeper(token.Options{
-		Rows: a.store, Roles: roles, Backends: cfg.Backends, Static: staticToken(cfg), Log: a.log,
-		Confirm: confirm(a.ways.refresh(a.store)), Vouching: a.ways.knowing(), ConfirmInterval: cfg.RefreshInterval,
-	})
-	if err != nil {
-		return err
-	}
-	signInLimit, err := newSignInLimit(a.store, cfg)
-	if err != nil {
-		return err
-	}
-	requestLimit, err := ratelimit.NewRequests(float64(cfg.RequestLimit), 2*cfg.RequestLimit)
-	if err != nil {
-		return err
-	}
-	// The port is taken before the child is started: a busy one is found out at once.
-	if a.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Address()); err != nil {
-		return fmt.Errorf("listening on %s: %w: choose another port with -p, or end the program that has it", cfg.Address(), err)
-	}
-	a.roles = newRoleCheck(roles, a.log)
-	var where *places
-	if a.webserver, where, err = newWebserver(cfg, o.Stderr, a.log, a.roles.learned); err != nil {
-		return err
-	}
-	door := &door{}
-	front, err := server.New(server.Options{
-		Prefix: cfg.PathPrefix, ExternalURL: cfg.ExternalURL, TrustedProxies: cfg.TrustedProxies,
-		MetricsToken: cfg.MetricsToken.Reveal(), Version: o.Version, Limits: limits(cfg), Web: web.Files,
-		Policy: rules, Places: where, RunUserTag: cfg.RunUserTag, SocketLimit: cfg.SocketLimit, ReportOnly: cfg.ReportOnly,
-		Backend: a.ways.serverBackend(), Providers: a.ways.serverProviders(), Endings: users, SecureCookie: secure(cfg),
-		Backends: cfg.Backends, Vouching: a.ways.vouching(), Contact: cfg.Contact,
-		Presented: append([]server.Presenter{programs}, a.ways.presenters...), LogoutURL: cfg.Proxy.LogoutURL,
-		Sessions: a.sessions, Activity: a.sessions, Accounts: signIns{a.store},
-		Attempts: signInLimit, Requests: requestLimit,
-		Trail: a.trail, Dagster: door, Upstream: a.webserver, Database: a.store, Registry: registry, Log: a.log,
-	})
-	if err != nil {
-		return err
-	}
-	a.handler = front.Handler()
-	return a.open(door, front, registry)
-}
-
-// open gives the door its ways to Dagster: the server had to be there first, since it answers when Dagster does not.
-func (a *App) open(d *door, front *server.Server, registry *prometheus.Registry) (err error) {
-	if d.proxy, err = proxy.New(proxy.Options{
-		Target: a.Target, Prefix: a.cfg.PathPrefix, MenuScript: front.MenuScript(),
-		CookieNames: a.sessions.CookieNames(), IdentityHeaders: identityHeaders(a.cfg), MessageLimit: a.cfg.MaxBody, Log: a.log,
-		Transport: newWay(a.cfg, registry),
-		Error: func(w http.ResponseWriter, r *http.Request, err error) {
-			if errors.Is(err, proxy.ErrOverloaded) {
-				front.Overloaded(w, r)
-				return
-			}
-			front.UpstreamFailed(w, r, err, errors.Is(err, proxy.ErrUnavailable))
-		},
-	}); err != nil {
-		return err
-	}
-	d.static, err = proxy.NewStatic(proxy.StaticOptions{
-		Target: a.Target, Version: func() string { return a.Status().DagsterVersion }, Prefix: a.cfg.PathPrefix,
-		Size: a.cfg.StaticCacheSize, Log: a.log,
-	})
-	return err
-}
-
-// identityHeaders never reach Dagster from a client.
-func identityHeaders(cfg config.Config) []string {
-	var headers []string
-	if cfg.ServiceToken.IsSet() && !strings.EqualFold(cfg.ServiceTokenHeader, "Authorization") {
-		headers = append(headers, cfg.ServiceTokenHeader) // Authorization may be meant for a server between AuthKit and Dagster
-	}
-	if cfg.Has(config.BackendHeader) {
-		headers = append(headers, cfg.Proxy.Headers()...)
-	}
-	return headers
-}
-
-func limits(cfg config.Config) graphql.Limits {
-	l := graphql.DefaultLimits()
-	l.Body = cfg.MaxBody
-	return l
 }
 
 // headerTimeout bounds how long a client may take over its request line and headers (Slowloris), idleTimeout how long a

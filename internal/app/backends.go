@@ -67,7 +67,7 @@ func newBackends(
 			}
 			b.presenters = append(b.presenters, presenter)
 		default:
-			return nil, fmt.Errorf("the backend %s is not built yet", name)
+			return nil, fmt.Errorf("no backend is called %s", name)
 		}
 	}
 	return b, nil

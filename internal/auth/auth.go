@@ -23,8 +23,6 @@ var (
 	ErrUnavailable = errors.New("the server that knows the users does not answer")
 	// ErrGone says that the backend no longer vouches for somebody who is signed in: the session is to end.
 	ErrGone = errors.New("the backend does not vouch for the user any more")
-	// ErrNeedsSecret says that the backend tells of a user only to whom a session's secret was given.
-	ErrNeedsSecret = errors.New("the backend can't be asked without a session's secret")
 )
 
 // NoRoleError says that the person proved who they are, but that none of their groups gives them a role here.
@@ -71,6 +69,6 @@ type Refresher interface {
 	// Refresh gives the user as the backend knows them now, role and groups included, and the secret to ask with the next
 	// time. ErrGone ends the session; after any other error it goes on for a while, and is asked about again.
 	//
-	// For the owner of a token, by is the zero Voucher: who can't tell without a session's secret gives ErrNeedsSecret.
+	// For the owner of a token by is the zero Voucher. A backend that can't tell without a session's secret is not asked then.
 	Refresh(ctx context.Context, user identity.User, by identity.Voucher) (now identity.User, secret []byte, err error)
 }

@@ -104,13 +104,15 @@ type grantRow struct {
 	Group    string        `json:"group"` // with a username: the group by which the user has it
 	Location string        `json:"location"`
 	Role     identity.Role `json:"role"`
-	ID       string        `json:"id"` // the user's; empty for a group's
+	ID       string        `json:"id"`   // the user's; empty for a group's
+	Rule     bool          `json:"rule"` // nobody gave it: a rule of the config file gives it to the user
 }
 
 func (p program) listGrants() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list-grants [NAME|--group GROUP]", Short: "List the roles in code locations",
-		Long: "Lists the grants of all users and groups; of one user with those by the user's groups; or of one group.\n\n" + grantWords,
+		Long: "Lists the grants of all users and groups; all that one user has, by groups and by rules of the config file too; or those\n" +
+			"of one group. What rules give is as it was when the user's backend last told of groups.\n\n" + grantWords,
 		Example: "  dagster-authkit list-grants\n  dagster-authkit list-grants alice --output json\n" +
 			"  dagster-authkit list-grants --group data-team",
 		Args: cobra.MaximumNArgs(1),
@@ -144,8 +146,14 @@ func (p program) showGrants(format string, grants []identity.HeldGrant) error {
 		if g.User.RowID != 0 {
 			id = g.User.ID()
 		}
-		values = append(values, grantRow{Username: g.User.Name, Backend: g.User.Backend, Group: g.Group, Location: g.Location, Role: g.Role, ID: id})
-		rows = append(rows, []string{orDash(g.User.Name), orDash(g.Group), g.Location, string(g.Role), orDash(g.User.Backend), orDash(id)})
+		values = append(values, grantRow{
+			Username: g.User.Name, Backend: g.User.Backend, Group: g.Group, Location: g.Location, Role: g.Role, ID: id, Rule: g.Rule,
+		})
+		by := orDash(g.Group)
+		if g.Rule {
+			by = "(by a rule)"
+		}
+		rows = append(rows, []string{orDash(g.User.Name), by, g.Location, string(g.Role), orDash(g.User.Backend), orDash(id)})
 	}
 	return p.show(format, values, []string{"USER", "GROUP", "LOCATION", "ROLE", "BACKEND", "ID"}, rows)
 }

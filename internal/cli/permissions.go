@@ -20,7 +20,7 @@ func (p program) listPermissions() *cobra.Command {
 			"A role has all that the roles before it have: viewer, launcher, editor, admin.\n" +
 			"Mutations that are not listed need admin.\n\n" +
 			"With --user it shows where that user has each permission, and by which role: everywhere, or in the code locations of\n" +
-			"grants, the user's own and those of groups. Custom roles are those of the config file.",
+			"grants: the user's own, those of groups, and what rules of the config file give. Custom roles are those of the config file.",
 		Example: "  dagster-authkit list-permissions\n  dagster-authkit list-permissions --user alice\n" +
 			"  dagster-authkit list-permissions --user olga --config authkit.yaml --output json",
 	}
@@ -157,10 +157,13 @@ func (u account) permission(roles *policy.Roles, permission identity.Permission)
 	return row
 }
 
-// heldBy names the group that a user has a grant by.
+// heldBy names the group that a user has a grant by, or says that a rule gives it.
 func heldBy(grant identity.HeldGrant) string {
-	if grant.Group == "" {
-		return ""
+	switch {
+	case grant.Rule:
+		return " (by a rule)"
+	case grant.Group != "":
+		return " (group " + grant.Group + ")"
 	}
-	return " (group " + grant.Group + ")"
+	return ""
 }

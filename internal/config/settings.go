@@ -39,7 +39,12 @@ func Settings() []Setting {
 
 func settings() []setting {
 	var all []setting
-	for _, group := range [][]setting{{fileSetting()}, listenSettings(), databaseSettings(), userSettings(), backendSettings(), ldapSettings(), oidcSettings(), proxySettings(), accessSettings(), sessionSettings(), tokenSettings(), limitSettings(), speedSettings(), logSettings(), childSettings()} {
+	for _, group := range [][]setting{
+		{fileSetting()},
+		listenSettings(), databaseSettings(), userSettings(), backendSettings(), ldapSettings(), oidcSettings(),
+		proxySettings(), accessSettings(), sessionSettings(), tokenSettings(), limitSettings(), speedSettings(), logSettings(),
+		childSettings(),
+	} {
 		all = append(all, group...)
 	}
 	return all

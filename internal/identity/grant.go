@@ -10,4 +10,6 @@ type Holder struct {
 type HeldGrant struct {
 	Grant
 	Holder
+	// Rule says that nobody gave it: the config file's rules give it to the user for groups that the backend told of.
+	Rule bool
 }

@@ -10,9 +10,9 @@ import (
 
 // Sentinels of the stored things. They stand here because the store returns them and the rules branch on them.
 var (
-	// ErrNotFound says that there is no such user, session or grant.
+	// ErrNotFound says that there is no such user, session, grant or token.
 	ErrNotFound = errors.New("not found")
-	// ErrExists says that a user of that name is there already.
+	// ErrExists says that a user of that name, or a token of that name and user, is there already.
 	ErrExists = errors.New("already exists")
 	// ErrLastAdmin says that the change would leave nobody who can administer AuthKit.
 	ErrLastAdmin = errors.New("last admin")

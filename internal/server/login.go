@@ -250,7 +250,7 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.Use
 	_, err = s.Sessions.Start(w, r, user, clientFrom(ctx).Address.String(), by)
 	switch {
 	case errors.Is(err, identity.ErrNotFound) && by.Provider != "":
-		s.refusedElsewhere(w, r, by.Provider, &auth.DeclinedError{
+		s.refusedByProvider(w, r, by.Provider, &auth.DeclinedError{
 			Reason: "DISABLED", Username: user.Name, Message: "Your account in this Dagster is disabled. Ask an administrator of this Dagster.",
 		})
 		return

@@ -14,7 +14,7 @@ func (s *Server) showLogout(w http.ResponseWriter, r *http.Request) {
 	who, err := s.ask(r)
 	switch {
 	case err == nil && who.presented != nil && (s.LogoutURL == "" || who.presented.Token):
-		s.pages.Elsewhere(w, who.Identity)
+		s.pages.Presented(w, PresentedData{Username: who.Username, Token: who.presented.Token})
 	case err == nil, errors.Is(err, session.ErrUnconfirmed):
 		s.pages.SignOut(w, who.Identity)
 	case errors.Is(err, session.ErrNone) && s.proxiedOnly():

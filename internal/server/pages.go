@@ -105,6 +105,12 @@ type ForbiddenData struct {
 	Permission identity.Permission
 }
 
+// PresentedData is who sends a request, as the request itself says: by a token of theirs, or else by the proxy in front.
+type PresentedData struct {
+	Username string
+	Token    bool
+}
+
 // NoRoleData is for somebody whom we know and who has no role.
 type NoRoleData struct {
 	Username string
@@ -143,7 +149,7 @@ type ErrorData struct {
 func newPages(files fs.FS, static *assets, prefix, logoutURL string) (*pages, error) {
 	// The names of templates.html, and for each the zero value of its data.
 	kinds := map[string]any{
-		"login": LoginData{}, "signout": identity.Identity{}, "signedout": nil, "elsewhere": identity.Identity{}, "waiting": WaitingData{},
+		"login": LoginData{}, "signout": identity.Identity{}, "signedout": nil, "presented": PresentedData{}, "waiting": WaitingData{},
 		"forbidden": ForbiddenData{}, "norole": NoRoleData{}, "notsignedin": NotSignedInData{}, "leaving": LeavingData{}, "notfound": nil, "error": ErrorData{},
 	}
 	layout, err := template.New("layout.html").
@@ -203,9 +209,9 @@ func (p *pages) SignOut(w http.ResponseWriter, id identity.Identity) {
 // SignedOut says that the session has ended.
 func (p *pages) SignedOut(w http.ResponseWriter) { p.render(w, http.StatusOK, "signedout", nil) }
 
-// Elsewhere says that whoever signed the person in has to sign them out.
-func (p *pages) Elsewhere(w http.ResponseWriter, id identity.Identity) {
-	p.render(w, http.StatusOK, "elsewhere", id)
+// Presented says that there is no session to end: each request says itself who sends it.
+func (p *pages) Presented(w http.ResponseWriter, d PresentedData) {
+	p.render(w, http.StatusOK, "presented", d)
 }
 
 // Waiting says that Dagster is not up yet. The page reloads by itself, without JavaScript; its address stays the one

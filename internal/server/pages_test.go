@@ -46,8 +46,11 @@ func pageCases(p *pages, text string) map[string]func(http.ResponseWriter) {
 		},
 		"sign out":   func(w http.ResponseWriter) { p.SignOut(w, identity.Identity{Username: text}) },
 		"signed out": func(w http.ResponseWriter) { p.SignedOut(w) },
-		"elsewhere":  func(w http.ResponseWriter) { p.Elsewhere(w, identity.Identity{Username: text}) },
-		"waiting":    func(w http.ResponseWriter) { p.Waiting(w, WaitingData{}) },
+		"presented":  func(w http.ResponseWriter) { p.Presented(w, PresentedData{Username: text}) },
+		"presented by a token": func(w http.ResponseWriter) {
+			p.Presented(w, PresentedData{Username: text, Token: true})
+		},
+		"waiting": func(w http.ResponseWriter) { p.Waiting(w, WaitingData{}) },
 		"waiting again": func(w http.ResponseWriter) {
 			p.Waiting(w, WaitingData{Username: text, Elapsed: time.Hour, Restarting: true})
 		},

@@ -86,8 +86,8 @@ func (s *Server) ours() http.Handler {
 			return
 		}
 		methods := routes[decoded]
-		if strings.HasPrefix(decoded, elsewherePath) {
-			methods = s.elsewhere(decoded)
+		if strings.HasPrefix(decoded, providerPath) {
+			methods = s.providerRoutes(decoded)
 		}
 		if methods == nil {
 			s.notFound(w, r)

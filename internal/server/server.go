@@ -165,8 +165,8 @@ type Options struct {
 	Policy *policy.Policy
 	Places Places
 
-	// Backend checks names and passwords; nil: nobody signs in with one. Backends are the names of all ways to sign in, and Vouching those of them that are
-	// asked again later about the people whom they signed in.
+	// Backend checks names and passwords; nil: nobody signs in with one. Backends are the names of all ways to sign in, and
+	// Vouching those of them that are asked again later about the people whom they signed in.
 	Backend  auth.Backend
 	Backends []string
 	Vouching []string

@@ -48,18 +48,20 @@ func (s *Store) DeleteGrant(ctx context.Context, from identity.Holder, location 
 // backend, subject and name are read.
 func (s *Store) Grants(ctx context.Context) ([]identity.HeldGrant, error) {
 	return s.heldGrants(ctx, `SELECT u.id, u.backend AS backend, u.subject AS subject, u.name, '' AS group_name, g.location AS location,
-			g.role, 0 AS half FROM grants g JOIN users u ON u.id = g.user_id
+			g.role, 0 AS kind FROM grants g JOIN users u ON u.id = g.user_id
 		UNION ALL SELECT 0, '', '', '', group_name, location, role, 1 FROM group_grants
-		ORDER BY half, backend, subject, group_name, location`)
+		ORDER BY kind, backend, subject, group_name, location`)
 }
 
-// GrantsOf lists what the user has: the user's own grants, then those by each group.
+// GrantsOf lists what the user has: the user's own grants, then those by each group, then those that rules give.
 func (s *Store) GrantsOf(ctx context.Context, userRowID int64) ([]identity.HeldGrant, error) {
-	return s.heldGrants(ctx, `SELECT u.id, u.backend, u.subject, u.name, '' AS group_name, g.location AS location, g.role, 0
-			FROM grants g JOIN users u ON u.id = g.user_id WHERE u.id = $1
+	return s.heldGrants(ctx, `SELECT u.id, u.backend, u.subject, u.name, '' AS group_name, g.location AS location,
+			g.role AS role, 0 AS kind FROM grants g JOIN users u ON u.id = g.user_id WHERE u.id = $1
 		UNION ALL SELECT u.id, u.backend, u.subject, u.name, g.group_name, g.location, g.role, 1
 			FROM group_grants g JOIN user_groups m ON m.group_name = g.group_name JOIN users u ON u.id = m.user_id WHERE u.id = $1
-		ORDER BY group_name, location`, userRowID)
+		UNION ALL SELECT u.id, u.backend, u.subject, u.name, '', g.location, g.role, 2
+			FROM rule_grants g JOIN users u ON u.id = g.user_id WHERE u.id = $1
+		ORDER BY kind, group_name, location, role`, userRowID)
 }
 
 func (s *Store) heldGrants(ctx context.Context, query string, args ...any) (list []identity.HeldGrant, err error) {
@@ -79,11 +81,12 @@ func queryGrants(ctx context.Context, db querier, query string, args ...any) (_ 
 	var list []identity.HeldGrant
 	for rows.Next() {
 		var h identity.HeldGrant
-		var half int // for the order only
+		var kind int // of a user, of a group, of a rule: for the order
 		u := &h.User
-		if err := rows.Scan(&u.RowID, &u.Backend, &u.Subject, &u.Name, &h.Group, &h.Location, &h.Role, &half); err != nil {
+		if err := rows.Scan(&u.RowID, &u.Backend, &u.Subject, &u.Name, &h.Group, &h.Location, &h.Role, &kind); err != nil {
 			return nil, err
 		}
+		h.Rule = kind == 2
 		list = append(list, h)
 	}
 	return list, rows.Err()

@@ -119,6 +119,20 @@ func testRuleGrants(t *testing.T, s *Store) {
 		t.Errorf("grants (-want +got):\n%s", diff)
 	}
 	check(t, "a grant of one's own", s.SetGrant(ctx, identity.Holder{User: signedIn}, identity.Grant{Location: "own", Role: identity.Editor}, event()))
+	listed, err := s.GrantsOf(ctx, signedIn.RowID)
+	check(t, "list", err)
+	holder := identity.Holder{User: identity.User{RowID: signedIn.RowID, Backend: "ldap", Subject: "1", Name: "ada"}}
+	own := identity.HeldGrant{Grant: identity.Grant{Location: "own", Role: identity.Editor}, Holder: holder}
+	all := []identity.HeldGrant{own}
+	for _, grant := range want {
+		all = append(all, identity.HeldGrant{Grant: grant, Holder: holder, Rule: true})
+	}
+	if diff := cmp.Diff(all, listed); diff != "" {
+		t.Errorf("what the user has (-want +got):\n%s", diff)
+	}
+	if given, err := s.Grants(ctx); err != nil || !cmp.Equal(given, []identity.HeldGrant{own}) {
+		t.Errorf("what was given: %+v, %v", given, err)
+	}
 	version, err := s.Version(ctx)
 	check(t, "version", err)
 	if _, err := s.UpsertUser(ctx, user); err != nil {

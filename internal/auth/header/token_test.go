@@ -23,6 +23,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"dagster-authkit/e2e/jwt"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/remote"
 )
@@ -136,31 +137,6 @@ func good(change map[string]any) map[string]any {
 	return claims
 }
 
-func sign(t *testing.T, key any, algorithm jose.SignatureAlgorithm, id string, claims any) string {
-	t.Helper()
-	options := (&jose.SignerOptions{}).WithType("JWT")
-	if id != "" {
-		options = options.WithHeader("kid", id)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key}, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	body, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := signer.Sign(body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := signed.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
-}
-
 // unsigned is a token of alg none, with whatever stands in the place of a signature.
 func unsigned(t *testing.T, algorithm, signature string) string {
 	t.Helper()
@@ -185,7 +161,7 @@ func TestTokens(t *testing.T) {
 	keys := serveKeys(t)
 	b := tokenBackend(t, keys.URL, nil)
 	now := time.Now()
-	es := func(change map[string]any) string { return sign(t, ecKey, jose.ES256, "ec", good(change)) }
+	es := func(change map[string]any) string { return jwt.Sign(t, ecKey, jose.ES256, "ec", good(change)) }
 	control := es(nil)
 	for name, tc := range map[string]struct {
 		token string
@@ -193,9 +169,9 @@ func TestTokens(t *testing.T) {
 		cause string // what the log says of a refused one
 	}{
 		"the control":                     {control, "header:" + issuer + "|4711 viewer", ""},
-		"by RSA":                          {sign(t, rsaKey, jose.RS256, "rsa", good(nil)), "header:" + issuer + "|4711 viewer", ""},
-		"by P-384":                        {sign(t, bigKey, jose.ES384, "big", good(nil)), "header:" + issuer + "|4711 viewer", ""},
-		"by Ed25519":                      {sign(t, edKey, jose.EdDSA, "ed", good(nil)), "header:" + issuer + "|4711 viewer", ""},
+		"by RSA":                          {jwt.Sign(t, rsaKey, jose.RS256, "rsa", good(nil)), "header:" + issuer + "|4711 viewer", ""},
+		"by P-384":                        {jwt.Sign(t, bigKey, jose.ES384, "big", good(nil)), "header:" + issuer + "|4711 viewer", ""},
+		"by Ed25519":                      {jwt.Sign(t, edKey, jose.EdDSA, "ed", good(nil)), "header:" + issuer + "|4711 viewer", ""},
 		"expired a moment ago":            {es(map[string]any{"exp": now.Add(-10 * time.Second).Unix()}), "header:" + issuer + "|4711 viewer", ""},
 		"one audience, no list":           {es(map[string]any{"aud": audience}), "header:" + issuer + "|4711 viewer", ""},
 		"a verified address":              {es(map[string]any{"email_verified": true}), "header:" + issuer + "|4711 viewer", ""},
@@ -203,11 +179,11 @@ func TestTokens(t *testing.T) {
 		"no time of issue":                {es(map[string]any{"iat": nil, "nbf": nil}), "header:" + issuer + "|4711 viewer", ""},
 		"alg none":                        {unsigned(t, "none", ""), "", "unexpected signature algorithm"},
 		"alg None with a signature":       {unsigned(t, "None", strings.Split(control, ".")[2]), "", "unexpected signature algorithm"},
-		"HS256 with the public key":       {sign(t, publicPEM(t, ecKey.Public()), jose.HS256, "ec", good(nil)), "", "unexpected signature algorithm"},
-		"HS256 with a shared key":         {sign(t, []byte("0123456789abcdef0123456789abcdef"), jose.HS256, "shared", good(nil)), "", "unexpected signature algorithm"},
-		"another algorithm of the key":    {sign(t, rsaKey, jose.RS512, "rsa", good(nil)), "", "not for its algorithm"},
-		"another key of that ID":          {sign(t, otherKey, jose.ES256, "ec", good(nil)), "", "verify it"},
-		"RSA under an elliptic ID":        {sign(t, rsaKey, jose.RS256, "ec", good(nil)), "", "not for its algorithm"},
+		"HS256 with the public key":       {jwt.Sign(t, publicPEM(t, ecKey.Public()), jose.HS256, "ec", good(nil)), "", "unexpected signature algorithm"},
+		"HS256 with a shared key":         {jwt.Sign(t, []byte("0123456789abcdef0123456789abcdef"), jose.HS256, "shared", good(nil)), "", "unexpected signature algorithm"},
+		"another algorithm of the key":    {jwt.Sign(t, rsaKey, jose.RS512, "rsa", good(nil)), "", "not for its algorithm"},
+		"another key of that ID":          {jwt.Sign(t, otherKey, jose.ES256, "ec", good(nil)), "", "verify it"},
+		"RSA under an elliptic ID":        {jwt.Sign(t, rsaKey, jose.RS256, "ec", good(nil)), "", "not for its algorithm"},
 		"another audience":                {es(map[string]any{"aud": "another"}), "", "audience"},
 		"no audience":                     {es(map[string]any{"aud": nil}), "", "audience"},
 		"the audience as a part":          {es(map[string]any{"aud": audience + "x"}), "", "audience"},
@@ -225,11 +201,11 @@ func TestTokens(t *testing.T) {
 		"an address that is no text":      {es(map[string]any{"email": map[string]any{"a": 1}}), "", "NAME_NOT_TAKEN"},
 		"an address with a line":          {es(map[string]any{"email": "vic@x\nadmin"}), "", "NAME_NOT_TAKEN"},
 		"groups that are numbers":         {es(map[string]any{"custom": map[string]any{"groups": []int{1}}}), "", "GROUPS_UNCLEAR"},
-		"an unknown key":                  {sign(t, ecKey, jose.ES256, "unknown", good(nil)), "", "no key is called"},
-		"no key named":                    {sign(t, ecKey, jose.ES256, "", good(nil)), "", "does not name its key"},
-		"a small RSA key":                 {sign(t, smallKey, jose.RS256, "small", good(nil)), "", "no key is called"},
-		"a key for encryption":            {sign(t, ecKey, jose.ES256, "secrets", good(nil)), "", "no key is called"},
-		"two keys of one ID":              {sign(t, ecKey, jose.ES256, "twice", good(nil)), "", "no key is called"},
+		"an unknown key":                  {jwt.Sign(t, ecKey, jose.ES256, "unknown", good(nil)), "", "no key is called"},
+		"no key named":                    {jwt.Sign(t, ecKey, jose.ES256, "", good(nil)), "", "does not name its key"},
+		"a small RSA key":                 {jwt.Sign(t, smallKey, jose.RS256, "small", good(nil)), "", "no key is called"},
+		"a key for encryption":            {jwt.Sign(t, ecKey, jose.ES256, "secrets", good(nil)), "", "no key is called"},
+		"two keys of one ID":              {jwt.Sign(t, ecKey, jose.ES256, "twice", good(nil)), "", "no key is called"},
 		"a changed body":                  {strings.Replace(control, ".", ".e30", 1), "", "verify it"},
 		"huge":                            {es(map[string]any{"padding": strings.Repeat("x", 20_000)}), "", "more than 16384"},
 		"no token":                        {"abc", "", "read it"},
@@ -258,7 +234,7 @@ func TestTokens(t *testing.T) {
 func TestTokenHeaders(t *testing.T) {
 	t.Parallel()
 	keys := serveKeys(t)
-	token := sign(t, ecKey, jose.ES256, "ec", good(nil))
+	token := jwt.Sign(t, ecKey, jose.ES256, "ec", good(nil))
 	anywhere := tokenBackend(t, keys.URL, nil)
 	here := tokenBackend(t, keys.URL, func(o *Options) { o.TrustedProxies = []netip.Prefix{netip.MustParsePrefix("127.0.0.1/32")} })
 	for name, tc := range map[string]struct {
@@ -290,7 +266,7 @@ func TestKeysAreAskedForSeldom(t *testing.T) {
 	keys := serveKeys(t)
 	b := tokenBackend(t, keys.URL, nil)
 	keys.down.Store(true)
-	token := sign(t, ecKey, jose.ES256, "ec", good(nil))
+	token := jwt.Sign(t, ecKey, jose.ES256, "ec", good(nil))
 	if _, _, err := b.Present(sent(t, proxy, "Cf-Access-Jwt-Assertion", token)); !errors.Is(err, auth.ErrUnavailable) {
 		t.Errorf("without keys: got error %v, want ErrUnavailable", err)
 	}
@@ -301,7 +277,7 @@ func TestKeysAreAskedForSeldom(t *testing.T) {
 		t.Fatalf("with keys: found %t, error %v", found, err)
 	}
 	for i := range 50 {
-		stranger := sign(t, otherKey, jose.ES256, "stranger-"+string(rune('a'+i)), good(nil))
+		stranger := jwt.Sign(t, otherKey, jose.ES256, "stranger-"+string(rune('a'+i)), good(nil))
 		if _, found, err := fresh.Present(sent(t, proxy, "Cf-Access-Jwt-Assertion", stranger)); found || !errors.Is(err, auth.ErrInvalid) {
 			t.Errorf("an unknown key: found %t, error %v", found, err)
 		}
@@ -310,7 +286,7 @@ func TestKeysAreAskedForSeldom(t *testing.T) {
 		t.Errorf("50 unknown keys: the key set was asked for %d times, want once", asked)
 	}
 	keys.down.Store(true)
-	if _, found, err := fresh.Present(sent(t, proxy, "Cf-Access-Jwt-Assertion", sign(t, ecKey, jose.ES256, "ec", good(nil)))); err != nil || !found {
+	if _, found, err := fresh.Present(sent(t, proxy, "Cf-Access-Jwt-Assertion", jwt.Sign(t, ecKey, jose.ES256, "ec", good(nil)))); err != nil || !found {
 		t.Errorf("a known key while the key set is down: found %t, error %v", found, err)
 	}
 }

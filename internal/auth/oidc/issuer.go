@@ -31,16 +31,15 @@ type issuer struct {
 
 // metadata is what a provider says of itself (OpenID Connect Discovery 1.0, section 3).
 type metadata struct {
-	readAt       time.Time
-	oauth        oauth2.Endpoint
-	userinfo     string
-	endSession   string
-	sendsIssuer  bool // RFC 9207
-	algorithms   []jose.SignatureAlgorithm
-	keys         *keySet
-	verifier     *oidc.IDTokenVerifier
-	backchannel  bool
-	signsOutByID bool // a logout token names the session
+	readAt      time.Time
+	oauth       oauth2.Endpoint
+	userinfo    string
+	endSession  string
+	sendsIssuer bool // RFC 9207
+	algorithms  []jose.SignatureAlgorithm
+	keys        *keySet
+	verifier    *oidc.IDTokenVerifier
+	backchannel bool
 }
 
 // described is the part of the document that go-oidc does not read itself.
@@ -54,7 +53,6 @@ type described struct {
 	AuthMethods           []string `json:"token_endpoint_auth_methods_supported"`
 	SendsIssuer           bool     `json:"authorization_response_iss_parameter_supported"`
 	Backchannel           bool     `json:"backchannel_logout_supported"`
-	BackchannelSession    bool     `json:"backchannel_logout_session_supported"`
 	Challenges            []string `json:"code_challenge_methods_supported"`
 }
 
@@ -141,7 +139,7 @@ func (i *issuer) metadata(d described) (*metadata, error) {
 		readAt:   time.Now(),
 		oauth:    oauth2.Endpoint{AuthURL: d.AuthorizationEndpoint, TokenURL: d.TokenEndpoint, AuthStyle: style},
 		userinfo: d.UserinfoEndpoint, endSession: d.EndSessionEndpoint, sendsIssuer: d.SendsIssuer, algorithms: algorithms,
-		keys: newKeySet(d.JWKSURI, i.client, algorithms), backchannel: d.Backchannel, signsOutByID: d.BackchannelSession,
+		keys: newKeySet(d.JWKSURI, i.client, algorithms), backchannel: d.Backchannel,
 	}, nil
 }
 

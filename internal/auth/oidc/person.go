@@ -58,12 +58,23 @@ func (p *provider) allows(who person) error {
 	switch {
 	case len(p.AllowedDomains) == 0:
 	case !who.verified:
-		return &auth.DeclinedError{Reason: reasonUnverified, Username: who.username(), Message: "Your email address is not verified at the provider, and this Dagster lets in people of certain domains only. Verify the address there, then sign in again."}
+		return &auth.DeclinedError{
+			Reason: reasonUnverified, Username: who.username(),
+			Message: "Your email address is not verified at the provider, and this Dagster lets in people of certain domains only. " +
+				"Verify the address there, then sign in again.",
+		}
 	case !ok || !slices.ContainsFunc(p.AllowedDomains, domainAllowed):
-		return &auth.DeclinedError{Reason: reasonDomain, Username: who.username(), Message: "Your email address is of none of the domains that this Dagster lets in. Perhaps you have another account at the provider."}
+		return &auth.DeclinedError{
+			Reason: reasonDomain, Username: who.username(),
+			Message: "Your email address is of none of the domains that this Dagster lets in. Perhaps you have another account at the provider.",
+		}
 	}
-	if len(p.AllowedGroups) > 0 && !slices.ContainsFunc(who.groups, func(group string) bool { return slices.Contains(p.AllowedGroups, group) }) {
-		return &auth.DeclinedError{Reason: reasonGroup, Username: who.username(), Message: "You are in none of the groups that this Dagster lets in. Ask an administrator of this Dagster for one."}
+	groupAllowed := func(group string) bool { return slices.Contains(p.AllowedGroups, group) }
+	if len(p.AllowedGroups) > 0 && !slices.ContainsFunc(who.groups, groupAllowed) {
+		return &auth.DeclinedError{
+			Reason: reasonGroup, Username: who.username(),
+			Message: "You are in none of the groups that this Dagster lets in. Ask an administrator of this Dagster for one.",
+		}
 	}
 	return nil
 }

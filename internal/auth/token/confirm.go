@@ -15,7 +15,7 @@ import (
 )
 
 // Confirm asks the backend of a token's owner whether it still vouches for them, and stores what it says. auth.ErrGone says that
-// it does not, and auth.ErrNeedsSecret that it can't tell; any other error leaves that open.
+// it does not; any other error leaves that open.
 type Confirm func(ctx context.Context, owner identity.User) error
 
 const (
@@ -77,8 +77,8 @@ func (c *confirmer) heard(rowID int64, err error, now time.Time) {
 	defer c.mu.Unlock()
 	heard := c.known[rowID]
 	heard.asked, heard.err = now, err
-	if err == nil || errors.Is(err, auth.ErrNeedsSecret) {
-		heard.vouched, heard.err = now, nil
+	if err == nil {
+		heard.vouched = now
 	}
 	if len(c.known) >= maxCached {
 		clear(c.known)

@@ -31,7 +31,7 @@ type Providers interface {
 }
 
 const (
-	elsewherePath = "/auth/oidc/"
+	providerPath = "/auth/oidc/"
 	// ticketPrefix begins the names of the cookies that hold tickets. A browser has one for each sign-in that is going on, so
 	// that tabs don't get into one another's way.
 	ticketPrefix = "dagster_authkit_signin_"
@@ -42,9 +42,9 @@ const (
 	maxNotice = 32 << 10
 )
 
-// elsewhere are the routes of a provider; nil: there is no such page.
-func (s *Server) elsewhere(path string) map[string]http.HandlerFunc {
-	id, action, found := strings.Cut(strings.TrimPrefix(path, elsewherePath), "/")
+// providerRoutes are the routes of a provider; nil: there is no such page.
+func (s *Server) providerRoutes(path string) map[string]http.HandlerFunc {
+	id, action, found := strings.Cut(strings.TrimPrefix(path, providerPath), "/")
 	known := s.Providers != nil && slices.ContainsFunc(s.Providers.List(), func(p auth.Provider) bool { return p.ID == id })
 	if !found || !known {
 		return nil
@@ -63,7 +63,7 @@ func (s *Server) elsewhere(path string) map[string]http.HandlerFunc {
 	case "callback":
 		return map[string]http.HandlerFunc{http.MethodGet: about(s.arrive)}
 	case "backchannel-logout":
-		return map[string]http.HandlerFunc{http.MethodPost: about(s.signedOutElsewhere)}
+		return map[string]http.HandlerFunc{http.MethodPost: about(s.signedOutAtProvider)}
 	}
 	return nil
 }
@@ -135,7 +135,7 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, id string) {
 	case isNone:
 		s.withoutRole(w, r, none)
 	case isRefused:
-		s.refusedElsewhere(w, r, id, refusal)
+		s.refusedByProvider(w, r, id, refusal)
 	case errors.Is(err, auth.ErrStale):
 		s.metrics.signIn("stale")
 		logFrom(r.Context()).Info().Err(err).Str("provider", id).Msg("a sign-in at a provider could not be finished")
@@ -149,8 +149,8 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, id string) {
 	}
 }
 
-// refusedElsewhere says why somebody is not signed in. Only our own words are shown: what stands in an address, anybody wrote.
-func (s *Server) refusedElsewhere(w http.ResponseWriter, r *http.Request, id string, refusal *auth.DeclinedError) {
+// refusedByProvider says why somebody is not signed in. Only our own words are shown: what stands in an address, anybody wrote.
+func (s *Server) refusedByProvider(w http.ResponseWriter, r *http.Request, id string, refusal *auth.DeclinedError) {
 	s.metrics.signIn("refused")
 	logFrom(r.Context()).Warn().Err(refusal).Str("provider", id).Msg("a sign-in at a provider was refused")
 	// What anybody can bring about without signing in anywhere is written down once a minute and address: a flood must not fill
@@ -174,9 +174,9 @@ func (s *Server) voucher(r *http.Request) (identity.Voucher, error) {
 	return s.Sessions.Voucher(r)
 }
 
-// signedOutElsewhere ends sessions because a provider says so. The token's signature is what makes it credible: there is no
+// signedOutAtProvider ends sessions because a provider says so. The token's signature is what makes it credible: there is no
 // cookie and no session.
-func (s *Server) signedOutElsewhere(w http.ResponseWriter, r *http.Request, id string) {
+func (s *Server) signedOutAtProvider(w http.ResponseWriter, r *http.Request, id string) {
 	w.Header().Set("Cache-Control", "no-store")
 	r.Body = http.MaxBytesReader(w, r.Body, maxNotice)
 	if err := r.ParseForm(); err != nil || len(r.PostForm["logout_token"]) != 1 {
@@ -195,7 +195,7 @@ func (s *Server) signedOutElsewhere(w http.ResponseWriter, r *http.Request, id s
 		return
 	}
 	c := clientFrom(r.Context())
-	ended, err := s.Endings.SignedOutElsewhere(context.WithoutCancel(r.Context()), "oidc", notice, c.RequestID, c.Address.String())
+	ended, err := s.Endings.SignedOutAtProvider(context.WithoutCancel(r.Context()), "oidc", notice, c.RequestID, c.Address.String())
 	if err != nil {
 		s.storeFault(w, r, err, "ending the sessions of somebody who signed out at a provider")
 		return
@@ -206,5 +206,5 @@ func (s *Server) signedOutElsewhere(w http.ResponseWriter, r *http.Request, id s
 
 // Endings ends sessions that a provider says are over.
 type Endings interface {
-	SignedOutElsewhere(ctx context.Context, backend string, notice auth.Notice, requestID, address string) (int, error)
+	SignedOutAtProvider(ctx context.Context, backend string, notice auth.Notice, requestID, address string) (int, error)
 }
