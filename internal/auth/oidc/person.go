@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -110,14 +111,18 @@ func (i *issuer) complete(ctx context.Context, m *metadata, all claims, subject,
 	if !needed || m.userinfo == "" {
 		return nil
 	}
-	var more claims
-	err := getJSON(ctx, i.client, m.userinfo, bearer, &more)
+	var answer json.RawMessage
+	err := getJSON(ctx, i.client, m.userinfo, bearer, &answer)
 	status, answered := errors.AsType[statusError](err)
 	switch {
 	case answered && status < 500 && status != 429:
 		return refused(reasonAnswer, fmt.Errorf("ask for the user's claims: %w", err))
 	case err != nil:
 		return fmt.Errorf("%w: ask for the user's claims: %w", auth.ErrUnavailable, err)
+	}
+	more, err := readClaims(func(into any) error { return json.Unmarshal(answer, into) }, i.groups)
+	if err != nil {
+		return refused(reasonAnswer, fmt.Errorf("the user's claims: %w", err))
 	}
 	// OpenID Connect Core 1.0, section 5.3.2: else somebody could put another's claims in.
 	if sub, _ := more["sub"].(string); sub != subject {
