@@ -24,3 +24,23 @@ func emailDomain(address string) (domain string, ok bool) {
 	}
 	return strings.ToLower(domain), true
 }
+
+// verifications say that the address beside them is the person's.
+var verifications = []string{"email_verified", "xms_edov"}
+
+// emailOfOneSource keeps a verification from being joined with an address that it was not said of: one stays with the token
+// only if the address stands there, and comes from the answer only with the same address or where the token has none.
+func emailOfOneSource(token, answer claims) {
+	if token["email"] == nil {
+		delete(token, "email")
+		for _, name := range verifications {
+			delete(token, name)
+		}
+		return
+	}
+	if token.text("email") == "" || token["email"] != answer["email"] {
+		for _, name := range verifications {
+			delete(answer, name)
+		}
+	}
+}

@@ -128,10 +128,7 @@ func (i *issuer) complete(ctx context.Context, m *metadata, all claims, subject,
 	if sub, _ := more["sub"].(string); sub != subject {
 		return refused(reasonAnswer, errors.New("the userinfo endpoint speaks of somebody else"))
 	}
-	// A verification is worth nothing beside another address than its own.
-	if all["email"] != nil && all.text("email") != more.text("email") {
-		delete(more, "email_verified")
-	}
+	emailOfOneSource(all, more)
 	for name, value := range more {
 		if _, there := all[name]; !there {
 			all[name] = value
