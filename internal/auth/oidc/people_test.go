@@ -23,6 +23,7 @@ func TestWhoMayEnter(t *testing.T) {
 	}{
 		{"ada@company.com", true, []string{"admins", "staff"}, ""},
 		{"Ada@COMPANY.COM", true, []string{"admins", "staff"}, ""},
+		{"adá.lövelace+x@company.com", true, []string{"admins", "staff"}, ""},
 		{"ada@company.com", false, []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
 		{"ada@company.com", nil, []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
 		{"ada@company.com", "false", []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
@@ -35,6 +36,20 @@ func TestWhoMayEnter(t *testing.T) {
 		{"ada@sub.company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{"@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{"ada@evil.com,ada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com\x00", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@com\x00pany.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com\x1b", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"\tada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com ", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com\u00a0", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"a\u00adda@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\u200b@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"\u202eada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"\ufeffada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\u3164@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\ufe0f@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\u2800@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\ufffd@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{[]string{"ada@company.com"}, true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{"ada@company.com", true, []string{"admins"}, "GROUP_NOT_ALLOWED"},
 		{"ada@company.com", true, []string{"admins", "STAFF"}, "GROUP_NOT_ALLOWED"},
@@ -70,6 +85,9 @@ func TestUserinfo(t *testing.T) {
 			s.userinfo = map[string]any{"sub": "42", "groups": []string{"viewers"}, "email": "x@y.z", "email_verified": true}
 			s.claims["groups"], s.claims["email_verified"] = nil, nil
 		}, "", "viewer", ""},
+		"an address that can't be seen whole": {func(s *standIn) {
+			s.claims["email"] = "ada@company.com\x00"
+		}, "", "admin", ""},
 		"of somebody else": {func(s *standIn) {
 			s.userinfo = map[string]any{"sub": "43", "groups": []string{"admins"}}
 			s.claims["groups"] = nil

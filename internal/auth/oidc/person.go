@@ -156,7 +156,7 @@ func tooManyGroups(username string) error {
 
 func (i *issuer) describe(all claims, subject string) (person, error) {
 	who := person{
-		subject: subject, fullName: all.text("name"), email: all.text("email"),
+		subject: subject, fullName: all.text("name"), email: all.email(),
 		verified: all.truth("email_verified") || i.Preset == PresetEntra && all.truth("xms_edov"),
 	}
 	who.names = []string{all.text("preferred_username"), who.shownEmail(i.Preset), all.text("nickname"), who.fullName, subject}
