@@ -36,7 +36,7 @@ var mayImport = map[string][]string{
 	"internal/accounts":    {"internal/identity", "internal/policy", "internal/audit", "internal/auth", "internal/auth/token"},
 	"internal/store":       {"internal/identity", "internal/audit", "migrations"},
 	"internal/server": append([]string{
-		"internal/accounts", "internal/audit", "internal/auth", "internal/session",
+		"internal/accounts", "internal/audit", "internal/auth", "internal/auth/token", "internal/session",
 		"internal/ratelimit", "internal/dagster",
 	}, parts...),
 	"internal/cli": {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dagster-authkit/internal/audit"
+	"dagster-authkit/internal/auth/token"
 	"dagster-authkit/internal/graphql"
 	"dagster-authkit/internal/identity"
 )
@@ -46,7 +47,7 @@ func (s *Server) accessEvent(r *http.Request, j judged) audit.Event {
 	id, c := identityFrom(r.Context()), clientFrom(r.Context())
 	event := audit.Event{
 		Type: audit.EventAccessControl, Username: id.Username, Identity: id.ID, Session: id.SessionID, Token: id.TokenID, TokenName: id.TokenName,
-		Action: r.Method, Resource: pathFrom(r.Context()).Decoded, Status: audit.StatusDenied,
+		Action: r.Method, Resource: token.Mask(pathFrom(r.Context()).Decoded), Status: audit.StatusDenied,
 		Roles: []string{string(id.Role)}, Reason: j.Decision.Reason(), IP: c.Address.String(), RequestID: c.RequestID,
 		Timestamp: time.Now(), Targets: j.Targets,
 	}

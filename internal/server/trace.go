@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/auth/token"
 )
 
 // trace gives the request its ID, client address and logger, and counts its answer.
@@ -52,7 +54,7 @@ func (s *Server) logRequest(log *zerolog.Logger, r *http.Request, w *recorder, a
 		return // before anything is made for it
 	}
 	// The path only: a query string can hold run configuration.
-	event.Str("method", r.Method).Str("path", r.URL.Path).Int("status", w.status()).Int64("bytes", w.bytes).
+	event.Str("method", r.Method).Str("path", token.Mask(r.URL.Path)).Int("status", w.status()).Int64("bytes", w.bytes).
 		Stringer("ip", address).Dur("took_ms", took).Msg("request")
 }
 

@@ -1,11 +1,18 @@
 package server
 
 import (
+	"bytes"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
+
+	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/auth/token"
+	"dagster-authkit/internal/dagster"
 )
 
 func TestClient(t *testing.T) {
@@ -67,5 +74,24 @@ func TestClient(t *testing.T) {
 				t.Errorf("got %s, secure %t, host %s; want %s, %t, %s", got.Address, got.Secure, got.Host, test.address, test.secure, test.host)
 			}
 		})
+	}
+}
+
+// TestTokensInPaths: a token that somebody put into an address stands neither in the log nor in the trail; other paths do.
+func TestTokensInPaths(t *testing.T) {
+	t.Parallel()
+	secret, _ := token.New()
+	for path, want := range map[string]string{"/x/" + secret: "/x/" + token.Masked, "/runs/dak_daily": "/runs/dak_daily"} {
+		r := httptest.NewRequest(http.MethodGet, "http://asked.example"+strings.Replace(path, "dak", "%64ak", 1), nil)
+		var written bytes.Buffer
+		log := zerolog.New(&written)
+		(&Server{}).logRequest(&log, r, &recorder{}, netip.Addr{}, 0)
+		if !strings.Contains(written.String(), `"path":"`+want+`"`) || strings.Contains(written.String(), secret[len(token.Prefix):]) {
+			t.Errorf("the log has %s, want the path %s", written.String(), want)
+		}
+		r = r.WithContext(with(r.Context(), pathKey, dagster.Path{Decoded: path}))
+		if got := (&Server{}).accessEvent(r, judged{}).Resource; got != want {
+			t.Errorf("the trail has %s, want %s", got, want)
+		}
 	}
 }

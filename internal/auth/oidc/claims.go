@@ -1,7 +1,6 @@
 package oidc
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 	"unicode"
@@ -21,14 +20,6 @@ const (
 
 // claims are what a provider says of somebody.
 type claims map[string]any
-
-func readClaims(read func(any) error) (claims, error) {
-	var all claims
-	if err := read(&all); err != nil || all == nil {
-		return nil, errors.New("its claims are no JSON object")
-	}
-	return all, nil
-}
 
 // text is a claim that is a short text, without control characters; "" when it is anything else.
 func (c claims) text(name string) string {

@@ -2,6 +2,7 @@ package oidc
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -57,8 +58,9 @@ func (g *gitHub) person(ctx context.Context, token *oauth2.Token, expect expecta
 		return person{}, refused(reasonAnswer, errors.New("it is about somebody else than before"))
 	}
 	var emails []struct {
-		Email             string
-		Primary, Verified bool
+		Email    string `json:"email"`
+		Primary  bool   `json:"primary"`
+		Verified bool   `json:"verified"`
 	}
 	if err := g.get(ctx, token, "/user/emails", &emails); err != nil {
 		return person{}, err
@@ -119,10 +121,14 @@ func pages[T any](ctx context.Context, g *gitHub, token *oauth2.Token, path stri
 }
 
 func (g *gitHub) get(ctx context.Context, token *oauth2.Token, path string, into any) error {
-	err := getJSON(ctx, g.client, g.api()+path, token.AccessToken, into)
+	var answer json.RawMessage
+	err := getJSON(ctx, g.client, g.api()+path, token.AccessToken, &answer)
 	status, answered := errors.AsType[statusError](err)
 	switch {
 	case err == nil:
+		if err := readOnce(answer, into); err != nil {
+			return refused(reasonAnswer, fmt.Errorf("what GitHub answers for %s: %w", path, err))
+		}
 		return nil
 	// 403 is also how GitHub says that it was asked too often.
 	case answered && (status == http.StatusUnauthorized || status == http.StatusNotFound):

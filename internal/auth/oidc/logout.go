@@ -89,7 +89,7 @@ func (p *Providers) Heed(ctx context.Context, id, token string) (auth.Notice, er
 	read, err := described.verifier.VerifyLogout(one.ask(ctx), token)
 	var all claims
 	if err == nil {
-		all, err = readClaims(read.Claims)
+		all, err = readClaims(read.Claims, nil)
 	}
 	if err == nil {
 		err = checkLogout(all, read.IssuedAt, tokenType(token), time.Now())

@@ -23,11 +23,12 @@ func TestWhoMayEnter(t *testing.T) {
 	}{
 		{"ada@company.com", true, []string{"admins", "staff"}, ""},
 		{"Ada@COMPANY.COM", true, []string{"admins", "staff"}, ""},
+		{"adá.lövelace+x@company.com", true, []string{"admins", "staff"}, ""},
 		{"ada@company.com", false, []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
 		{"ada@company.com", nil, []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
 		{"ada@company.com", "false", []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
 		{"ada@company.com", 1, []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
-		{nil, true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{nil, true, []string{"admins", "staff"}, "EMAIL_NOT_VERIFIED"},
 		{"attacker@evil.com@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{`"attacker@evil.com"@company.com`, true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{"ada@company.com.evil.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
@@ -35,6 +36,20 @@ func TestWhoMayEnter(t *testing.T) {
 		{"ada@sub.company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{"@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{"ada@evil.com,ada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com\x00", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@com\x00pany.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com\x1b", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"\tada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com ", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada@company.com\u00a0", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"a\u00adda@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\u200b@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"\u202eada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"\ufeffada@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\u3164@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\ufe0f@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\u2800@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
+		{"ada\ufffd@company.com", true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{[]string{"ada@company.com"}, true, []string{"admins", "staff"}, "EMAIL_DOMAIN"},
 		{"ada@company.com", true, []string{"admins"}, "GROUP_NOT_ALLOWED"},
 		{"ada@company.com", true, []string{"admins", "STAFF"}, "GROUP_NOT_ALLOWED"},
@@ -63,13 +78,16 @@ func TestUserinfo(t *testing.T) {
 			s.claims["groups"], s.claims["email"], s.claims["email_verified"] = nil, nil, nil
 		}, "", "viewer", "x@y.z"},
 		"the token is before it": {func(s *standIn) {
-			s.userinfo = map[string]any{"sub": "42", "groups": []string{"viewers"}, "email": "x@y.z"}
+			s.userinfo = map[string]any{"sub": "42", "groups": []string{"viewers"}, "email": "x@y.z", "email_verified": true}
 			s.claims["email"] = nil
 		}, "", "admin", "x@y.z"},
 		"a verification of another address": {func(s *standIn) {
 			s.userinfo = map[string]any{"sub": "42", "groups": []string{"viewers"}, "email": "x@y.z", "email_verified": true}
 			s.claims["groups"], s.claims["email_verified"] = nil, nil
 		}, "", "viewer", ""},
+		"an address that can't be seen whole": {func(s *standIn) {
+			s.claims["email"] = "ada@company.com\x00"
+		}, "", "admin", ""},
 		"of somebody else": {func(s *standIn) {
 			s.userinfo = map[string]any{"sub": "43", "groups": []string{"admins"}}
 			s.claims["groups"] = nil
@@ -105,5 +123,45 @@ func TestUserinfo(t *testing.T) {
 				t.Error("an address from a token was asked")
 			}
 		})
+	}
+}
+
+// TestEmailOfOneSource: a verification counts for the address that it was said of, not for one from elsewhere.
+func TestEmailOfOneSource(t *testing.T) {
+	t.Parallel()
+	s := newStandIn(t)
+	options := s.options()
+	options.AllowedDomains = []string{"company.com"}
+	p := providers(t, options)
+	s.claims["preferred_username"], s.claims["name"] = nil, nil // so that userinfo is always asked
+	const ada, other = "ada@company.com", "boss@company.com"
+	for name, tc := range map[string]struct {
+		email, verified, infoEmail, infoVerified any
+		want                                     string
+	}{
+		"the token alone":                  {ada, true, nil, nil, ""},
+		"userinfo alone":                   {nil, nil, ada, true, ""},
+		"userinfo of the token's address":  {ada, nil, ada, true, ""},
+		"the token's, of no address":       {nil, true, ada, nil, "EMAIL_NOT_VERIFIED"},
+		"userinfo says no":                 {nil, true, ada, false, "EMAIL_NOT_VERIFIED"},
+		"the token says no":                {ada, false, ada, true, "EMAIL_NOT_VERIFIED"},
+		"userinfo's, of another":           {ada, nil, other, true, "EMAIL_NOT_VERIFIED"},
+		"userinfo's, of no address":        {ada, nil, nil, true, "EMAIL_NOT_VERIFIED"},
+		"userinfo's, of one nearly such":   {ada, nil, ada + "\x00", true, "EMAIL_NOT_VERIFIED"},
+		"two lists":                        {[]string{ada}, nil, []string{ada}, true, "EMAIL_NOT_VERIFIED"},
+		"an address that is no text there": {nil, true, []string{ada}, nil, "EMAIL_NOT_VERIFIED"},
+	} {
+		s.change(func(s *standIn) {
+			s.claims["email"], s.claims["email_verified"] = tc.email, tc.verified
+			s.userinfo = map[string]any{"sub": "42"}
+			for claim, value := range map[string]any{"email": tc.infoEmail, "email_verified": tc.infoVerified} {
+				if value != nil {
+					s.userinfo[claim] = value
+				}
+			}
+		})
+		if _, err := signIn(t, p, s); reason(err) != tc.want {
+			t.Errorf("%s: got %v, want %q", name, err, tc.want)
+		}
 	}
 }

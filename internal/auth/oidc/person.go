@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -121,8 +122,8 @@ func (i *issuer) complete(ctx context.Context, m *metadata, all claims, subject,
 	if !needed || m.userinfo == "" {
 		return nil
 	}
-	var more claims
-	err := getJSON(ctx, i.client, m.userinfo, bearer, &more)
+	var answer json.RawMessage
+	err := getJSON(ctx, i.client, m.userinfo, bearer, &answer)
 	status, answered := errors.AsType[statusError](err)
 	switch {
 	case answered && status < 500 && status != 429:
@@ -130,14 +131,15 @@ func (i *issuer) complete(ctx context.Context, m *metadata, all claims, subject,
 	case err != nil:
 		return fmt.Errorf("%w: ask for the user's claims: %w", auth.ErrUnavailable, err)
 	}
+	more, err := readClaims(func(into any) error { return json.Unmarshal(answer, into) }, i.groups)
+	if err != nil {
+		return refused(reasonAnswer, fmt.Errorf("the user's claims: %w", err))
+	}
 	// OpenID Connect Core 1.0, section 5.3.2: else somebody could put another's claims in.
 	if sub, _ := more["sub"].(string); sub != subject {
 		return refused(reasonAnswer, errors.New("the userinfo endpoint speaks of somebody else"))
 	}
-	// A verification is worth nothing beside another address than its own.
-	if all["email"] != nil && all.text("email") != more.text("email") {
-		delete(more, "email_verified")
-	}
+	emailOfOneSource(all, more)
 	for name, value := range more {
 		if _, there := all[name]; !there {
 			all[name] = value
@@ -165,7 +167,7 @@ func tooManyGroups(username string) error {
 
 func (i *issuer) describe(all claims, subject string) (person, error) {
 	who := person{
-		subject: subject, fullName: all.text("name"), email: all.text("email"),
+		subject: subject, fullName: all.text("name"), email: all.email(),
 		verified: all.truth("email_verified") || i.Preset == PresetEntra && all.truth("xms_edov"),
 	}
 	who.names = []string{all.text("preferred_username"), who.shownEmail(i.Preset), all.text("nickname"), who.fullName, subject}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -34,7 +33,7 @@ func (i *issuer) verify(ctx context.Context, m *metadata, raw string, expect exp
 	if err != nil {
 		return nil, nil, refused(reasonAnswer, fmt.Errorf("the ID token: %w", withoutBody(err)))
 	}
-	all, err := readClaims(token.Claims)
+	all, err := readClaims(token.Claims, i.groups)
 	if err == nil {
 		err = i.check(token, all, tokenType(raw), expect, time.Now())
 	}
@@ -85,7 +84,7 @@ func tokenType(raw string) string {
 	var header struct {
 		Type string `json:"typ"`
 	}
-	if err != nil || json.Unmarshal(decoded, &header) != nil {
+	if err != nil || readOnce(decoded, &header) != nil {
 		return "unreadable"
 	}
 	return strings.TrimPrefix(header.Type, "application/")
