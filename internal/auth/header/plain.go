@@ -114,7 +114,8 @@ func (p *plain) read(_ context.Context, text said) (identity.User, time.Time, er
 	if user.Groups, err = p.split(text[1]); err != nil {
 		return identity.User{}, time.Time{}, auth.Refuse("GROUPS_UNCLEAR", unclear, err.Error())
 	}
-	return user, time.Time{}, p.rules.Apply(&user)
+	err = p.rules.Apply(&user)
+	return user, time.Time{}, err
 }
 
 // checkUser refuses what is no name, or holds what is no text. A comma is what becomes of two headers that a proxy joined.

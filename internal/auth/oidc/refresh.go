@@ -91,7 +91,8 @@ func (p *Providers) Refresh(ctx context.Context, user identity.User, by identity
 // unchanged is the user as the provider told of them last, with the rules of today.
 func (p *Providers) unchanged(user identity.User, m memory) (identity.User, []byte, error) {
 	user.Groups = m.Groups
-	return user, m.bytes(), p.rules.Apply(&user)
+	err := p.rules.Apply(&user)
+	return user, m.bytes(), err
 }
 
 // renew gets a new access token, unless the one that there is does not end.
