@@ -83,10 +83,11 @@ func (p *Providers) Heed(ctx context.Context, id, token string) (auth.Notice, er
 	if err != nil {
 		return auth.Notice{}, err
 	}
-	if err := described.keys.ready(ctx); err != nil {
-		return auth.Notice{}, err
+	verifier, err := speaker.verifier(ctx, described, token)
+	if err != nil {
+		return auth.Notice{}, refusedToken(reasonLogout, err)
 	}
-	read, err := described.verifier.VerifyLogout(one.ask(ctx), token)
+	read, err := verifier.VerifyLogout(ctx, token)
 	var all claims
 	if err == nil {
 		all, err = readClaims(read.Claims)

@@ -92,6 +92,14 @@ func TestLogoutTokens(t *testing.T) {
 	}
 }
 
+// logout are the claims of a logout token.
+func (s *standIn) logout(id string) map[string]any {
+	return map[string]any{
+		"iss": s.URL, "aud": "dagster", "iat": inSeconds(0), "exp": inSeconds(120), "jti": id, "sub": "42", "sid": "there-1",
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
+	}
+}
+
 // typed is a token with that typ.
 func (s *standIn) typed(kind string, all map[string]any) string {
 	var header map[string]any
