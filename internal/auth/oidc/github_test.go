@@ -73,7 +73,7 @@ func TestGitHub(t *testing.T) {
 	if got := p.Leave(t.Context(), arrival.By); got != "" {
 		t.Errorf("there is no page for signing out, got %q", got)
 	}
-	if _, err := p.Heed(t.Context(), "sso", "x.y.z"); err == nil {
+	if _, err := heed(t, p, "x.y.z"); err == nil {
 		t.Error("GitHub sends no logout tokens, but one was heeded")
 	}
 	answer := func(path, text string, status int) func() {

@@ -98,7 +98,7 @@ func TestKeysAreDown(t *testing.T) {
 		t.Errorf("a refresh: got %v, want ErrUnavailable", err)
 	}
 	token := signedBy(t, jose.RS256, jose.JSONWebKey{Key: next, KeyID: "two"}, nil, s.logout("1"))
-	if _, err := p.Heed(t.Context(), "sso", token); reason(err) != "unavailable" {
+	if _, err := heed(t, p, token); reason(err) != "unavailable" {
 		t.Errorf("a logout token: got %v, want ErrUnavailable", err)
 	}
 	if _, err := signIn(t, p, s); reason(err) != "unavailable" {
@@ -111,7 +111,7 @@ func TestKeysAreDown(t *testing.T) {
 	if _, err := signIn(t, p, s); err != nil {
 		t.Errorf("with the keys: %v", err)
 	}
-	if _, err := p.Heed(t.Context(), "sso", token); err != nil {
+	if _, err := heed(t, p, token); err != nil {
 		t.Errorf("the logout token again, with the keys: %v", err)
 	}
 }
