@@ -7,13 +7,14 @@ import (
 	"dagster-authkit/internal/auth/header"
 	idp "dagster-authkit/internal/auth/remote"
 	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/store"
 )
 
 // newHeader makes the backend that takes a proxy's word.
 func newHeader(rows *store.Store, roles *policy.Roles, cfg config.Config) (*header.Backend, error) {
-	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{Rules: cfg.HeaderRules(), Default: cfg.DefaultRole, Roles: roles})
+	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{Source: identity.SourceHeader, Rules: cfg.HeaderRules(), Default: cfg.DefaultRole, Roles: roles})
 	if err != nil {
 		return nil, fmt.Errorf("rules for the groups of the header backend: %w", err)
 	}

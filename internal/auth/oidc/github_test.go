@@ -48,8 +48,9 @@ func TestGitHub(t *testing.T) {
 	t.Parallel()
 	s, options := gitHub(t)
 	options.AllowedGroups = []string{"acme"}
+	options.Rules = gitHubRules(t)
 	p, err := oidc.New(oidc.Options{
-		Providers: []oidc.ProviderOptions{options}, BaseURL: "https://dagster.example.com", Key: make([]byte, 32), Rules: gitHubRules(t), Unchecked: 1,
+		Providers: []oidc.ProviderOptions{options}, BaseURL: "https://dagster.example.com", Key: make([]byte, 32), Unchecked: 1,
 	})
 	if err != nil {
 		t.Fatal(err)
