@@ -26,7 +26,9 @@ func TestGroupSources(t *testing.T) {
 		"nobody":        {"groups:\n- {group: a, role: viewer}\n", "sqlite", []string{""}, nil},
 		"said": {
 			twoProviders + "groups:\n- {group: a, role: viewer, provider: other}\n- {group: a, role: viewer, provider: company, backend: oidc}\n- {group: a, role: viewer, backend: header}\n",
-			"oidc,header", []string{"other", "company", "header"}, nil,
+			"oidc,header",
+			[]string{"other", "company", "header"},
+			nil,
 		},
 		"oidc beside ldap": {oneProvider + "groups:\n- {group: a, role: viewer, backend: oidc}\n- {group: a, role: viewer, backend: ldap}\n", "oidc,ldap", []string{"company", "ldap"}, nil},
 		"not said": {
