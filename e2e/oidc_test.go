@@ -438,8 +438,9 @@ func TestOIDCTwoProviders(t *testing.T) {
 	file := filepath.Join(k.dir, "authkit.yaml")
 	text := "backend: oidc\nexternal_url: " + k.url + "\ndefault_role: viewer\nproviders:\n"
 	for id, p := range map[string]*realProvider{"sso": first, "second": second} {
-		text += "  - {id: " + id + ", issuer: " + p.url + ", client_id: dagster, client_secret: " + clientSecret + "}\n"
+		text += "  - {id: " + id + ", issuer: " + p.url + ", client_id: dagster, client_secret: " + clientSecret + ", groups_claim: groups}\n"
 	}
+	text += "groups:\n  - {group: data-admins, provider: sso, role: admin}\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -456,6 +457,17 @@ func TestOIDCTwoProviders(t *testing.T) {
 	for _, p := range []*realProvider{first, second} {
 		if identity := "oidc:" + p.url + "|vic-1"; !strings.Contains(k.stdout.String(), identity) {
 			t.Errorf("nobody signed in as %s", identity)
+		}
+	}
+	k.cli("", "grant", "--group", "sso:analysts", "launcher", "--location", "etl")
+	for id, want := range map[string]struct{ ada, vic string }{"sso": {"admin", "sso:analysts"}, "second": {"viewer", ""}} {
+		c := k.anonymous()
+		if c.visit("GET", c.depart(id, "/", "ada-1"), ""); c.account().Role != want.ada {
+			t.Errorf("ada of %s, who is in a group data-admins there: got %+v, want %s", id, c.account(), want.ada)
+		}
+		p := map[string]*realProvider{"sso": first, "second": second}[id]
+		if got := k.cli("", "list-grants", "oidc:"+p.url+"|vic-1"); strings.Contains(got, "launcher") != (want.vic != "") || !strings.Contains(got, want.vic) {
+			t.Errorf("vic's grants by the group analysts of %s: got\n%s", id, got)
 		}
 	}
 	c := k.anonymous()

@@ -246,7 +246,7 @@ func TestGrants(t *testing.T) {
 	t.Parallel()
 	d := newDoor(t)
 	d.add(t, "Alice", identity.Viewer)
-	carol, err := d.store.UpsertUser(t.Context(), identity.User{Backend: "ldap", Subject: "c", Name: "carol", Role: identity.Viewer, Groups: []string{"data"}})
+	carol, err := d.store.UpsertUser(t.Context(), identity.User{Backend: "ldap", Subject: "c", Name: "carol", Role: identity.Viewer, Groups: []string{"data"}, GroupSource: "ldap"})
 	check(t, "sign-in", err)
 	d.published = nil
 	grant := func(to accounts.Grantee, location string, role, wantOld identity.Role) {
@@ -256,7 +256,7 @@ func TestGrants(t *testing.T) {
 			t.Errorf("%v: got %q, %v, want %q before", to, old, err, wantOld)
 		}
 	}
-	alice, data := accounts.Grantee{User: "ALICE"}, accounts.Grantee{Group: "data"}
+	alice, data := accounts.Grantee{User: "ALICE"}, accounts.Grantee{Group: "ldap:data"}
 	grant(alice, "etl", identity.Launcher, "")
 	grant(alice, "etl", identity.Launcher, identity.Launcher)
 	grant(alice, "etl", "EDITOR", identity.Launcher)
@@ -273,14 +273,14 @@ func TestGrants(t *testing.T) {
 	want := []audit.Event{
 		one("GRANT_ADDED", "Alice", "local:alice", "launcher", by, etl),
 		one("GRANT_ADDED", "Alice", "local:alice", "editor", by, map[string][]string{"code_location": {"etl"}, "old_roles": {"launcher"}}),
-		one("GRANT_ADDED", "", "", "editor", by, map[string][]string{"code_location": {"etl"}, "group": {"data"}}),
+		one("GRANT_ADDED", "", "", "editor", by, map[string][]string{"code_location": {"etl"}, "group": {"ldap:data"}}),
 		one("GRANT_ADDED", "carol", "ldap:c", "admin", by, map[string][]string{"code_location": {"ml"}}),
 		one("GRANT_REMOVED", "Alice", "local:alice", "editor", "local:admin", etl),
 	}
 	if diff := cmp.Diff(want, d.published, cmpopts.IgnoreFields(audit.Event{}, "Timestamp")); diff != "" {
 		t.Errorf("published (-want +got):\n%s", diff)
 	}
-	for of, want := range map[accounts.Grantee]int{{}: 2, alice: 0, {User: "carol"}: 2, data: 1, {Group: "Data"}: 0} {
+	for of, want := range map[accounts.Grantee]int{{}: 2, alice: 0, {User: "carol"}: 2, data: 1, {Group: "ldap:Data"}: 0} {
 		if list, err := d.ListGrants(t.Context(), of); len(list) != want || err != nil {
 			t.Errorf("grants of %v: got %v, %v, want %d", of, list, err, want)
 		}
@@ -314,19 +314,27 @@ func TestGrantsRefused(t *testing.T) {
 		"not UTF-8":        {alice, "a\xff", "editor", nil, "not UTF-8"},
 		"long":             {alice, strings.Repeat("é", 257), "editor", nil, "at most 256 characters"},
 		"long group":       {accounts.Grantee{Group: strings.Repeat("g", 257)}, "etl", "editor", nil, "the group is too long"},
+		"group of nobody":  {accounts.Grantee{Group: "data"}, "etl", "editor", nil, "does not say who tells of it: write ldap:NAME"},
+		"a DN":             {accounts.Grantee{Group: "cn=a:b,dc=x"}, "etl", "editor", nil, "does not say who tells of it"},
+		"nobody's group":   {accounts.Grantee{Group: ":data"}, "etl", "editor", nil, "does not say who tells of it"},
+		"group no name":    {accounts.Grantee{Group: "ldap: "}, "etl", "editor", nil, "does not say who tells of it"},
 		"group of control": {accounts.Grantee{Group: "a\x00"}, "etl", "editor", nil, "the group has control characters"},
 	} {
 		_, _, err := d.Grant(t.Context(), by, tc.to, identity.Grant{Location: tc.location, Role: tc.role})
 		wantOneLine(t, what, err, tc.is, tc.words)
 	}
-	for what, from := range map[string]accounts.Grantee{`"alice" has no grant in "etl"`: alice, `the group "data" has no grant in "etl"`: {Group: "data"}} {
+	for what, from := range map[string]accounts.Grantee{`"alice" has no grant in "etl"`: alice, `the group "ldap:data" has no grant in "etl"`: {Group: "ldap:data"}} {
 		_, err := d.RevokeGrant(t.Context(), by, from, "etl")
 		wantOneLine(t, what, err, identity.ErrNotFound, what, "see list-grants")
 	}
 	if list, err := d.ListGrants(t.Context(), accounts.Grantee{}); len(list)+len(d.published) != 0 || err != nil {
 		t.Errorf("got %v and events %v, %v, want nothing done", list, d.published, err)
 	}
-	_, _, err := d.Grant(t.Context(), by, alice, identity.Grant{Location: strings.Repeat("é", 256), Role: identity.Editor}) // the control
+	// One that a release gave which did not ask for the source.
+	check(t, "a grant of old", d.store.SetGrant(t.Context(), identity.Holder{Group: "data"}, identity.Grant{Location: "etl", Role: identity.Editor}, audit.Event{}))
+	_, err := d.RevokeGrant(t.Context(), by, accounts.Grantee{Group: "data"}, "etl")
+	check(t, "revoke it", err)
+	_, _, err = d.Grant(t.Context(), by, alice, identity.Grant{Location: strings.Repeat("é", 256), Role: identity.Editor}) // the control
 	check(t, "the longest name", err)
 }
 

@@ -1,6 +1,7 @@
 package accounts
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,8 +28,8 @@ type Grants interface {
 	DeleteGrant(ctx context.Context, from identity.Holder, location string, event audit.Event) error
 }
 
-// Grantee says by name whom a grant is for: a user, or a group when Group is not empty. A group need not be known: its
-// members are those whose backend tells so when they sign in.
+// Grantee says by name whom a grant is for: a user, or a group when Group is not empty, as identity.GroupName has it. A group
+// need not be known: its members are those of whom that source tells so when they sign in.
 type Grantee struct{ User, Group string }
 
 // Grant gives a role in a code location, from the next request on, and returns what was given to whom, and the role that they
@@ -40,6 +41,12 @@ func (s *Service) Grant(ctx context.Context, by string, to Grantee, grant identi
 	}
 	if err := checkPlace("code location", grant.Location); err != nil {
 		return identity.HeldGrant{}, "", err
+	}
+	if to.Group != "" && to.User == "" {
+		// Revoking takes any name that is there: releases before this one gave grants to names alone, which nobody's groups have.
+		if err := cmp.Or(checkPlace("group", to.Group), identity.CheckGroupName(to.Group)); err != nil {
+			return identity.HeldGrant{}, "", err
+		}
 	}
 	holder, held, err := s.held(ctx, to)
 	if err != nil {

@@ -82,22 +82,25 @@ func LDAPOptions(cfg config.Config, roles *policy.Roles, log zerolog.Logger) lda
 		SubjectAttribute: l.SubjectAttribute, NameAttribute: l.NameAttribute, EmailAttribute: l.EmailAttribute, FullNameAttributes: l.FullName,
 		MemberOf: l.Groups == config.LDAPMemberOf, GroupBaseDN: l.GroupBaseDN, GroupFilter: l.GroupFilter, RoleAttribute: l.RoleAttribute,
 		ActiveDirectory: l.ActiveDirectory(),
-		Rules:           slices.Concat(cfg.GroupRules, l.GroupRules()), Default: cfg.DefaultRole, Roles: roles, Log: log,
+		Rules:           slices.Concat(cfg.RulesFor(identity.SourceLDAP), l.GroupRules()), Default: cfg.DefaultRole, Roles: roles, Log: log,
 	}
 }
 
 // NewProviders makes the OpenID Connect providers of the settings. It asks none of them.
 func NewProviders(cfg config.Config, roles *policy.Roles, key []byte) (*oidc.Providers, error) {
 	exact := func(group string) string { return group } // a claim is written by a program, always the same way
-	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{Rules: cfg.GroupRules, Default: cfg.DefaultRole, Roles: roles, Normal: exact})
-	if err != nil {
-		return nil, err
-	}
-	o := oidc.Options{BaseURL: cfg.ExternalURL.String() + cfg.PathPrefix, Key: key, Rules: rules, Unchecked: cfg.OIDCUnchecked}
+	o := oidc.Options{BaseURL: cfg.ExternalURL.String() + cfg.PathPrefix, Key: key, Unchecked: cfg.OIDCUnchecked}
 	for _, p := range cfg.OIDC {
+		rules, err := auth.NewRoleRules(auth.RoleRulesOptions{
+			Source: p.ID, Rules: cfg.RulesFor(p.ID), Default: cfg.DefaultRole, Roles: roles, Normal: exact,
+		})
+		if err != nil {
+			return nil, fmt.Errorf("rules for the groups of %s: %w", p.ID, err)
+		}
 		o.Providers = append(o.Providers, oidc.ProviderOptions{
 			ID: p.ID, Name: p.Name, Preset: p.Preset, Issuer: p.Issuer, ClientID: p.ClientID, ClientSecret: p.ClientSecret.Reveal(),
 			Scopes: p.Scopes, GroupsClaim: p.GroupsClaim, AllowedDomains: p.AllowedDomains, AllowedGroups: p.AllowedGroups, CAFile: p.CACert,
+			Rules: rules,
 		})
 	}
 	return oidc.New(o)

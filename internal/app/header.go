@@ -7,6 +7,7 @@ import (
 	"dagster-authkit/internal/auth/header"
 	idp "dagster-authkit/internal/auth/remote"
 	"dagster-authkit/internal/config"
+	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
 	"dagster-authkit/internal/store"
 )
@@ -15,7 +16,7 @@ import (
 func newHeader(rows *store.Store, roles *policy.Roles, cfg config.Config) (*header.Backend, error) {
 	rules, err := auth.NewRoleRules(auth.RoleRulesOptions{
 		// A proxy writes a group always the same way: who may name a group there must not get another's role by a look-alike.
-		Rules: cfg.HeaderRules(), Default: cfg.DefaultRole, Roles: roles, Normal: func(group string) string { return group },
+		Source: identity.SourceHeader, Rules: cfg.HeaderRules(), Default: cfg.DefaultRole, Roles: roles, Normal: func(group string) string { return group },
 	})
 	if err != nil {
 		return nil, fmt.Errorf("rules for the groups of the header backend: %w", err)

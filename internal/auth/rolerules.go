@@ -11,7 +11,9 @@ import (
 
 // RoleRulesOptions are what RoleRules are made of.
 type RoleRulesOptions struct {
-	Rules []identity.GroupRule
+	// Source is who tells of the groups, and Rules are those for its groups; one for another's is a fault.
+	Source string
+	Rules  []identity.GroupRule
 	// Default is the role of those whom no rule gives one everywhere; empty: they may not sign in unless a rule gives them
 	// one in a code location.
 	Default identity.Role
@@ -23,6 +25,7 @@ type RoleRulesOptions struct {
 
 // RoleRules turn the groups that a backend tells of into a role and grants.
 type RoleRules struct {
+	source      string
 	rules       []identity.GroupRule // in the order of the config file, groups in their normal form
 	defaultRole identity.Role
 	roles       *policy.Roles
@@ -34,12 +37,15 @@ func NewRoleRules(o RoleRulesOptions) (*RoleRules, error) {
 	if o.Normal == nil {
 		o.Normal = identity.NameKey
 	}
-	r := &RoleRules{defaultRole: o.Default, roles: o.Roles, normal: o.Normal}
+	r := &RoleRules{source: o.Source, defaultRole: o.Default, roles: o.Roles, normal: o.Normal}
 	var problems []error
 	if o.Default != "" && !o.Roles.Known(o.Default) {
 		problems = append(problems, fmt.Errorf("the default role %q is no role", o.Default))
 	}
 	for _, rule := range o.Rules {
+		if rule.Source != o.Source {
+			problems = append(problems, fmt.Errorf("the rule for the group %q of %q is not for those of %q", rule.Group, rule.Source, o.Source))
+		}
 		if !o.Roles.Known(rule.Role) {
 			problems = append(problems, fmt.Errorf("the group %q is given %q, which is no role", rule.Group, rule.Role))
 		}
@@ -49,11 +55,11 @@ func NewRoleRules(o RoleRulesOptions) (*RoleRules, error) {
 	return r, errors.Join(problems...)
 }
 
-// Apply sets the user's role and grants by the user's groups. Of several roles the most permissive wins, and of two that each
+// Apply sets the user's role and grants by the user's groups, and whose these are. Of several roles the most permissive wins, and of two that each
 // have what the other lacks, the one whose rule stands first. Whoever has a role in a code location alone is a viewer
 // everywhere. The error is a NoRoleError.
 func (r *RoleRules) Apply(user *identity.User) error {
-	user.Role, user.RuleGrants = r.defaultRole, nil
+	user.Role, user.RuleGrants, user.GroupSource = r.defaultRole, nil, r.source
 	groups := make([]string, len(user.Groups))
 	for i, group := range user.Groups {
 		groups[i] = r.normal(group)

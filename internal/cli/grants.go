@@ -13,8 +13,8 @@ import (
 
 // grantWords tell of grants in the help of each of their commands.
 const grantWords = "A grant is a role in one code location. It adds to the role that its holder has everywhere, and to other grants: the\n" +
-	"most permissive counts, and none takes anything away. A group's grant is for those of whom their sign-in backend tells\n" +
-	"that they are in it; names of groups and code locations are compared letter by letter."
+	"most permissive counts, and none takes anything away. A group is written with who tells of it: ldap:NAME, header:NAME, or\n" +
+	"the ID of an OpenID Connect provider, sso:NAME. Names of groups and code locations are compared letter by letter."
 
 func (p program) grant() *cobra.Command {
 	cmd := &cobra.Command{
@@ -22,7 +22,7 @@ func (p program) grant() *cobra.Command {
 		Long: "Gives a user or group a role in one code location, from the next request on. Another role that they were given\n" +
 			"there is replaced.\n\n" + grantWords,
 		Example: "  dagster-authkit grant alice editor --location etl\n" +
-			"  dagster-authkit grant --group data-team launcher --location etl",
+			"  dagster-authkit grant --group ldap:data-team launcher --location etl",
 		Args: cobra.ArbitraryArgs,
 	}
 	databaseFlag(cmd)
@@ -75,7 +75,7 @@ func (p program) revokeGrant() *cobra.Command {
 		Long: "Takes away what grant gave a user or group in a code location, from the next request on. Open WebSockets are closed\n" +
 			"within a second. What a user has by a group stays.\n\n" + grantWords,
 		Example: "  dagster-authkit revoke-grant alice --location etl\n" +
-			"  dagster-authkit revoke-grant --group data-team --location etl",
+			"  dagster-authkit revoke-grant --group ldap:data-team --location etl",
 		Args: cobra.ArbitraryArgs,
 	}
 	databaseFlag(cmd)
@@ -114,7 +114,7 @@ func (p program) listGrants() *cobra.Command {
 		Long: "Lists the grants of all users and groups; all that one user has, by groups and by rules of the config file too; or those\n" +
 			"of one group. What rules give is as it was when the user's backend last told of groups.\n\n" + grantWords,
 		Example: "  dagster-authkit list-grants\n  dagster-authkit list-grants alice --output json\n" +
-			"  dagster-authkit list-grants --group data-team",
+			"  dagster-authkit list-grants --group ldap:data-team",
 		Args: cobra.MaximumNArgs(1),
 	}
 	databaseFlag(cmd)
@@ -159,7 +159,7 @@ func (p program) showGrants(format string, grants []identity.HeldGrant) error {
 }
 
 func granteeFlag(cmd *cobra.Command) *string {
-	group := cmd.Flags().String("group", "", "a group instead of a user")
+	group := cmd.Flags().String("group", "", "a group instead of a user, as ldap:NAME, header:NAME or PROVIDER:NAME")
 	complete(cmd, "group")
 	return group
 }

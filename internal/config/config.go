@@ -236,6 +236,7 @@ func Inspect(src Source) (Config, []Value, []Warning, error) {
 	cfg.OIDC = append(cfg.OIDC, in.file.oidcProviders()...)
 	cfg.Proxy.fill(in)
 	cfg.settleLDAP()
+	problems = append(problems, cfg.settleGroups(in)...)
 	problems = append(problems, cfg.check(in)...)
 	problems = append(problems, in.foreignNames()...)
 	if err := errors.Join(problems...); err != nil {

@@ -96,7 +96,7 @@ func (l LDAP) ActiveDirectory() bool { return l.Preset == presetAD }
 
 // GroupRules are what the pattern gives to the groups that it names, as the Python AuthKit has it.
 func (l LDAP) GroupRules() []identity.GroupRule {
-	return patternRules(l.GroupPattern)
+	return patternRules(identity.SourceLDAP, l.GroupPattern)
 }
 
 // The places in filters and patterns.
@@ -289,7 +289,7 @@ func (c Config) cautionLDAP(in *input) {
 	if c.LDAP.AllowInsecure {
 		in.warn("NOT SAFE: %s lets passwords cross the network in clear: use ldaps:// or DAGSTER_AUTH_LDAP_USE_TLS=true", in.givenOr("DAGSTER_AUTH_LDAP_ALLOW_INSECURE"))
 	}
-	if c.LDAP.GroupPattern == "" && c.LDAP.RoleAttribute == "" && len(c.GroupRules) == 0 && c.DefaultRole == "" {
+	if c.LDAP.GroupPattern == "" && c.LDAP.RoleAttribute == "" && len(c.RulesFor(identity.SourceLDAP)) == 0 && c.DefaultRole == "" {
 		in.warn("nobody of the directory gets a role: write rules under groups in the config file, or set DAGSTER_AUTH_LDAP_GROUP_PATTERN or DAGSTER_AUTH_DEFAULT_ROLE")
 	}
 }

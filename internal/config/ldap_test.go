@@ -139,10 +139,10 @@ func TestLDAPWarnings(t *testing.T) {
 func TestLDAPGroupPattern(t *testing.T) {
 	t.Parallel()
 	want := []identity.GroupRule{
-		{Group: "cn=admins,ou=g,dc=x", Role: "admin"},
-		{Group: "cn=editors,ou=g,dc=x", Role: "editor"},
-		{Group: "cn=launchers,ou=g,dc=x", Role: "launcher"},
-		{Group: "cn=viewers,ou=g,dc=x", Role: "viewer"},
+		{Source: "ldap", Group: "cn=admins,ou=g,dc=x", Role: "admin"},
+		{Source: "ldap", Group: "cn=editors,ou=g,dc=x", Role: "editor"},
+		{Source: "ldap", Group: "cn=launchers,ou=g,dc=x", Role: "launcher"},
+		{Source: "ldap", Group: "cn=viewers,ou=g,dc=x", Role: "viewer"},
 	}
 	if diff := cmp.Diff(want, LDAP{GroupPattern: "cn={role},ou=g,dc=x"}.GroupRules()); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -83,6 +83,9 @@ func (f *file) setProvider(provider *OIDCProvider, key, text string, value ast.N
 		if !providerID.MatchString(text) {
 			return f.at(line(value), "the id %.80q stands in addresses: write up to 32 lower-case letters, digits and -", text)
 		}
+		if slices.Contains([]string{BackendLDAP, BackendHeader, BackendOIDC}, text) {
+			return f.at(line(value), "the id %s is a backend's name, which in rules for groups means that: write another", text)
+		}
 		return nil
 	}
 	name, secretFile := strings.CutSuffix(key, fileSuffix)

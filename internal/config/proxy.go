@@ -113,12 +113,12 @@ func balancerKeys(arn string) string {
 
 // groupRules are those of the pattern.
 func (p Proxy) groupRules() []identity.GroupRule {
-	return patternRules(p.GroupPattern)
+	return patternRules(identity.SourceHeader, p.GroupPattern)
 }
 
 // HeaderRules are the rules for the groups that a proxy tells of: those of the pattern, then those of the file.
 func (c Config) HeaderRules() []identity.GroupRule {
-	return slices.Concat(c.Proxy.groupRules(), c.GroupRules)
+	return slices.Concat(c.Proxy.groupRules(), c.RulesFor(identity.SourceHeader))
 }
 
 // checkProxy looks for what is missing or can't be together.

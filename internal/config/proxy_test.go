@@ -81,10 +81,10 @@ func TestProxyRules(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []identity.GroupRule{
-		{Group: "cn=admins,ou=groups,dc=x", Role: "admin"},
-		{Group: "cn=editors,ou=groups,dc=x", Role: "editor"},
-		{Group: "cn=launchers,ou=groups,dc=x", Role: "launcher"},
-		{Group: "cn=viewers,ou=groups,dc=x", Role: "viewer"},
+		{Source: "header", Group: "cn=admins,ou=groups,dc=x", Role: "admin"},
+		{Source: "header", Group: "cn=editors,ou=groups,dc=x", Role: "editor"},
+		{Source: "header", Group: "cn=launchers,ou=groups,dc=x", Role: "launcher"},
+		{Source: "header", Group: "cn=viewers,ou=groups,dc=x", Role: "viewer"},
 	}
 	if diff := cmp.Diff(want, got.HeaderRules()); diff != "" {
 		t.Errorf("HeaderRules (-want +got):\n%s", diff)

@@ -92,13 +92,13 @@ const rolePlace = "{role}"
 
 // patternRules are the rules that a pattern stands for, as the Python AuthKit has it: the groups admins, editors, launchers and
 // viewers have those roles.
-func patternRules(pattern string) []identity.GroupRule {
+func patternRules(source, pattern string) []identity.GroupRule {
 	if pattern == "" {
 		return nil
 	}
 	rules := make([]identity.GroupRule, 0, len(identity.Roles()))
 	for _, role := range slices.Backward(identity.Roles()) {
-		rules = append(rules, identity.GroupRule{Group: strings.Replace(pattern, rolePlace, string(role)+"s", 1), Role: role})
+		rules = append(rules, identity.GroupRule{Source: source, Group: strings.Replace(pattern, rolePlace, string(role)+"s", 1), Role: role})
 	}
 	return rules
 }

@@ -1,6 +1,7 @@
 package identity
 
-// Holder is whom a grant is given: a user or, when Group is not empty, everybody whose backend tells that they are in it.
+// Holder is whom a grant is given: a user or, when Group is not empty, everybody of whom its source tells that they are in it.
+// The group is as GroupName makes it.
 type Holder struct {
 	User  User
 	Group string

@@ -64,11 +64,12 @@ type User struct {
 	Role     Role
 	// Grants are the user's own and those of the user's groups, as they are read; only the former are written with a new user.
 	Grants []Grant
-	// Groups are what another backend tells of the user at sign-in, and RuleGrants what the config file's rules give for them.
-	// Both are written only: what they give is in Grants.
-	Groups     []string
-	RuleGrants []Grant
-	Disabled   bool
+	// Groups are what another backend tells of the user at sign-in, GroupSource who told (as in GroupRule; without it they count
+	// for nothing), and RuleGrants what the config file's rules give for them. They are written only: what they give is in Grants.
+	Groups      []string
+	GroupSource string
+	RuleGrants  []Grant
+	Disabled    bool
 	// Epoch moves with every password change and disabling: a sign-in that was checked in an earlier one starts no session.
 	Epoch       int64
 	CreatedAt   time.Time
@@ -77,6 +78,20 @@ type User struct {
 
 // ID is the name by which limits, audit and grants know the account.
 func (u User) ID() string { return u.Backend + ":" + u.Subject }
+
+// GroupNames are the user's groups as grants name them.
+func (u User) GroupNames() []string {
+	if u.GroupSource == "" {
+		return nil
+	}
+	names := make([]string, 0, len(u.Groups))
+	for _, group := range u.Groups {
+		if group != "" {
+			names = append(names, GroupName(u.GroupSource, group))
+		}
+	}
+	return names
+}
 
 // Identity is who the user is in the session of the given public ID.
 func (u User) Identity(sessionID string) Identity {

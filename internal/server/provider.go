@@ -26,8 +26,9 @@ type Providers interface {
 	Arrive(ctx context.Context, id string, query url.Values, ticket string) (auth.Arrival, error)
 	// Leave is where somebody signs out at the provider too, or "".
 	Leave(ctx context.Context, by identity.Voucher) string
-	// Heed reads a provider's word that somebody signed out there.
-	Heed(ctx context.Context, id, token string) (auth.Notice, error)
+	// Heed reads a provider's word that somebody signed out there, and has end do what it says. When that fails, so does Heed, with
+	// that error, and the provider may say it again.
+	Heed(ctx context.Context, id, token string, end func(auth.Notice) error) error
 }
 
 const (
@@ -183,7 +184,11 @@ func (s *Server) signedOutAtProvider(w http.ResponseWriter, r *http.Request, id 
 		writeJSON(w, http.StatusBadRequest, []byte(`{"error":"invalid_request"}`))
 		return
 	}
-	notice, err := s.Providers.Heed(r.Context(), id, r.PostForm.Get("logout_token"))
+	c, ended := clientFrom(r.Context()), 0
+	err := s.Providers.Heed(r.Context(), id, r.PostForm.Get("logout_token"), func(notice auth.Notice) (err error) {
+		ended, err = s.Endings.SignedOutAtProvider(context.WithoutCancel(r.Context()), "oidc", notice, c.RequestID, c.Address.String())
+		return err
+	})
 	_, isRefused := errors.AsType[*auth.DeclinedError](err)
 	switch {
 	case isRefused:
@@ -191,12 +196,6 @@ func (s *Server) signedOutAtProvider(w http.ResponseWriter, r *http.Request, id 
 		writeJSON(w, http.StatusBadRequest, []byte(`{"error":"invalid_request"}`))
 		return
 	case err != nil:
-		s.storeFault(w, r, err, "reading a logout token")
-		return
-	}
-	c := clientFrom(r.Context())
-	ended, err := s.Endings.SignedOutAtProvider(context.WithoutCancel(r.Context()), "oidc", notice, c.RequestID, c.Address.String())
-	if err != nil {
 		s.storeFault(w, r, err, "ending the sessions of somebody who signed out at a provider")
 		return
 	}

@@ -93,12 +93,14 @@ func (s *Server) loginURL(r *http.Request) string {
 	return login + "?next=" + url.QueryEscape(next)
 }
 
+// storeFault answers when something fails that the request needs: mostly the database, but a backend's settings too, so that the
+// page names neither. The log does.
 func (s *Server) storeFault(w http.ResponseWriter, r *http.Request, err error, doing string) {
 	if r.Context().Err() != nil {
 		panic(http.ErrAbortHandler) // the client left; nobody reads the answer and nothing is wrong with the store
 	}
 	logFrom(r.Context()).Error().Err(err).Msg(doing + " failed")
-	message := "AuthKit can't reach its database just now. You are still signed in; try again in a moment."
+	message := "Something that AuthKit needs does not work just now; its log says what. Whoever is signed in stays so; try again in a moment."
 	if errors.Is(err, session.ErrUnconfirmed) {
 		message = "The server that knows your account has not answered for a while. You are still signed in; try again in a moment."
 	}

@@ -595,7 +595,7 @@ func grantsBySession(t *testing.T, s *Store, token string) string {
 }
 
 func testGroupGrants(t *testing.T, s *Store) {
-	carol := identity.User{Backend: "ldap", Subject: "uid=carol", Name: "carol", Role: identity.Viewer, Groups: []string{"data", "ops", "data", "", "a\x00b"}}
+	carol := identity.User{Backend: "ldap", Subject: "uid=carol", Name: "carol", Role: identity.Viewer, Groups: []string{"data", "ops", "data", "", "a\x00b"}, GroupSource: "ldap"}
 	made, err := s.UpsertUser(t.Context(), carol)
 	check(t, "sign-in", err)
 	other := add(t, s, "alice", identity.Viewer)
@@ -603,15 +603,16 @@ func testGroupGrants(t *testing.T, s *Store) {
 	check(t, "carol's session", s.CreateSession(t.Context(), identity.Session{
 		TokenHash: []byte("carol"), UserRowID: made.RowID, CreatedAt: now, ExpiresAt: now.Add(time.Hour), LastSeenAt: now,
 	}))
-	data, ops := identity.Holder{Group: "data"}, identity.Holder{Group: "ops"}
-	signInWith := func(groups ...string) func() {
+	data, ops := identity.Holder{Group: "ldap:data"}, identity.Holder{Group: "ldap:ops"}
+	signInFrom := func(source string, groups ...string) func() {
 		return func() {
 			user := carol
-			user.Groups = groups
+			user.Groups, user.GroupSource = groups, source
 			_, err := s.UpsertUser(t.Context(), user)
 			check(t, "sign-in", err)
 		}
 	}
+	signInWith := func(groups ...string) func() { return signInFrom("ldap", groups...) }
 	last, err := s.Version(t.Context())
 	check(t, "version", err)
 	for _, step := range []struct {
@@ -625,13 +626,20 @@ func testGroupGrants(t *testing.T, s *Store) {
 		{"her own of the same role is one with it", func() { grantTo(t, s, identity.Holder{User: made}, "etl", identity.Launcher) }, true, "launcher in etl"},
 		{"her own is replaced", func() { grantTo(t, s, identity.Holder{User: made}, "etl", identity.Viewer) }, true, "launcher in etl, viewer in etl"},
 		{"of two groups", func() { grantTo(t, s, ops, "ml", identity.Editor) }, true, "launcher in etl, viewer in etl, editor in ml"},
-		{"of a group that she is not in", func() { grantTo(t, s, identity.Holder{Group: "Data"}, "x", identity.Admin) }, true, "launcher in etl, viewer in etl, editor in ml"},
+		{"of a group that she is not in", func() { grantTo(t, s, identity.Holder{Group: "ldap:Data"}, "x", identity.Admin) }, true, "launcher in etl, viewer in etl, editor in ml"},
 		{"the same groups again", signInWith("ops", "data"), false, "launcher in etl, viewer in etl, editor in ml"},
 		{"out of a group", signInWith("ops"), true, "viewer in etl, editor in ml"},
 		{"into another", signInWith("ops", "Data"), true, "viewer in etl, editor in ml, admin in x"},
 		{"a group's grant is replaced", func() { grantTo(t, s, ops, "ml", identity.Viewer) }, true, "viewer in etl, viewer in ml, admin in x"},
 		{"a group's grant is revoked", func() { check(t, "revoke", s.DeleteGrant(t.Context(), ops, "ml", event())) }, true, "viewer in etl, admin in x"},
 		{"her own is revoked", func() { check(t, "revoke", s.DeleteGrant(t.Context(), identity.Holder{User: made}, "etl", event())) }, true, "admin in x"},
+		{"of a group of that name elsewhere", func() { grantTo(t, s, identity.Holder{Group: "sso:Data"}, "y", identity.Admin) }, true, "admin in x"},
+		{"the same again", signInWith("ops", "Data"), false, "admin in x"},
+		{"told by the other", signInFrom("sso", "Data"), true, "admin in y"},
+		{"told by nobody in particular", signInFrom("", "Data", "ldap:Data"), true, ""},
+		{"told by the first", signInWith("Data"), true, "admin in x"},
+		{"a name that looks like another's", signInWith("sso:Data"), true, ""},
+		{"a group again", signInWith("Data"), true, "admin in x"},
 		{"no groups", signInWith(), true, ""},
 	} {
 		step.do()
@@ -652,10 +660,10 @@ func testGroupGrants(t *testing.T, s *Store) {
 
 func testGrantEvents(t *testing.T, s *Store) {
 	alice := add(t, s, "alice", identity.Viewer)
-	bob, err := s.UpsertUser(t.Context(), identity.User{Backend: "ldap", Subject: "b", Name: "bob", Groups: []string{"data"}})
+	bob, err := s.UpsertUser(t.Context(), identity.User{Backend: "ldap", Subject: "b", Name: "bob", Groups: []string{"data"}, GroupSource: "ldap"})
 	check(t, "sign-in", err)
 	before := countEvents(t, s)
-	own, group := identity.Holder{User: alice}, identity.Holder{Group: "data"}
+	own, group := identity.Holder{User: alice}, identity.Holder{Group: "ldap:data"}
 	grantTo(t, s, own, "etl", identity.Editor)
 	grantTo(t, s, group, "ml", "operator")
 	grantTo(t, s, identity.Holder{User: bob}, "ml", identity.Viewer)
@@ -664,7 +672,7 @@ func testGrantEvents(t *testing.T, s *Store) {
 		"grant to nobody":      s.SetGrant(t.Context(), nobody, identity.Grant{Location: "etl", Role: identity.Editor}, event()),
 		"revoke from nobody":   s.DeleteGrant(t.Context(), nobody, "etl", event()),
 		"revoke elsewhere":     s.DeleteGrant(t.Context(), own, "ml", event()),
-		"revoke from no group": s.DeleteGrant(t.Context(), identity.Holder{Group: "Data"}, "ml", event()),
+		"revoke from no group": s.DeleteGrant(t.Context(), identity.Holder{Group: "ldap:Data"}, "ml", event()),
 	} {
 		wantErr(t, what, err, identity.ErrNotFound)
 	}
@@ -679,10 +687,10 @@ func testGrantEvents(t *testing.T, s *Store) {
 		}
 		return strings.Join(lines, ", ")
 	}
-	if got, want := short(s.Grants(t.Context())), "bob viewer in ml, alice editor in etl, data operator in ml"; got != want {
+	if got, want := short(s.Grants(t.Context())), "bob viewer in ml, alice editor in etl, ldap:data operator in ml"; got != want {
 		t.Errorf("all: got %q, want %q", got, want)
 	}
-	if got, want := short(s.GrantsOf(t.Context(), bob.RowID)), "bob viewer in ml, bob/data operator in ml"; got != want {
+	if got, want := short(s.GrantsOf(t.Context(), bob.RowID)), "bob viewer in ml, bob/ldap:data operator in ml"; got != want {
 		t.Errorf("bob's: got %q, want %q", got, want)
 	}
 	if _, err := s.writer.Exec(`ALTER TABLE audit_events RENAME TO away`); err != nil {
@@ -698,7 +706,7 @@ func testGrantEvents(t *testing.T, s *Store) {
 			t.Errorf("%s: got no error without a place for its event", what)
 		}
 	}
-	if got, want := short(s.Grants(t.Context())), "bob viewer in ml, alice editor in etl, data operator in ml"; got != want {
+	if got, want := short(s.Grants(t.Context())), "bob viewer in ml, alice editor in etl, ldap:data operator in ml"; got != want {
 		t.Errorf("changed without an event: got %q, want %q", got, want)
 	}
 }

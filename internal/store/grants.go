@@ -95,13 +95,14 @@ func queryGrants(ctx context.Context, db querier, query string, args ...any) (_ 
 // setGroups keeps what the user's backend says of groups now. Nothing is written when nothing changed. A name that no grant
 // can have is left out.
 func setGroups(ctx context.Context, tx *sql.Tx, user identity.User) error {
+	now := keepable(user.GroupNames())
 	old, err := names(ctx, tx, `SELECT m.group_name FROM user_groups m JOIN users u ON u.id = m.user_id
 		WHERE u.backend = $1 AND u.subject = $2`, user.Backend, user.Subject)
 	if err != nil {
 		return fmt.Errorf("read groups: %w", err)
 	}
 	for _, group := range old {
-		if slices.Contains(user.Groups, group) {
+		if slices.Contains(now, group) {
 			continue
 		}
 		if _, err := change(ctx, tx, `DELETE FROM user_groups WHERE group_name = $1 AND user_id =
@@ -109,8 +110,8 @@ func setGroups(ctx context.Context, tx *sql.Tx, user identity.User) error {
 			return fmt.Errorf("leave group: %w", err)
 		}
 	}
-	for _, group := range user.Groups {
-		if group == "" || !isText(group) || slices.Contains(old, group) {
+	for _, group := range now {
+		if slices.Contains(old, group) {
 			continue
 		}
 		if _, err := change(ctx, tx, `INSERT INTO user_groups (user_id, group_name)

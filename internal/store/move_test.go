@@ -26,12 +26,12 @@ func fill(t *testing.T, s *Store) {
 	check(t, "disable", s.SetDisabled(t.Context(), off.RowID, true, false, event()))
 	check(t, "delete", s.DeleteUser(t.Context(), add(t, s, "gone", identity.Viewer).RowID, false, event()))
 	ada, err := s.UpsertUser(t.Context(), identity.User{
-		Backend: "ldap", Subject: "1", Name: "ada", Role: identity.Viewer, Groups: []string{"data"}, CreatedAt: now, LastLoginAt: now,
+		Backend: "ldap", Subject: "1", Name: "ada", Role: identity.Viewer, Groups: []string{"data"}, GroupSource: "ldap", CreatedAt: now, LastLoginAt: now,
 		RuleGrants: []identity.Grant{{Location: "etl", Role: identity.Editor}},
 	})
 	check(t, "ada", err)
 	grantTo(t, s, identity.Holder{User: ada}, "ml", identity.Launcher)
-	grantTo(t, s, identity.Holder{Group: "data"}, "dbt", identity.Editor)
+	grantTo(t, s, identity.Holder{Group: "ldap:data"}, "dbt", identity.Editor)
 	check(t, "known address", s.ClearAttempts(t.Context(), "alice", "192.0.2.1", now))
 	check(t, "token", s.CreateToken(t.Context(), identity.Token{
 		Hash: []byte("token"), UserRowID: alice.RowID, Name: "ci", Role: identity.Launcher, Location: "etl", CreatedAt: now, ExpiresAt: now.Add(time.Hour),

@@ -257,7 +257,7 @@ func acrossUpsert(t *testing.T, stores []*Store) {
 	var ids sync.Map
 	each(stores, 10, func(s *Store, i int) {
 		user, err := s.UpsertUser(t.Context(), identity.User{
-			Backend: "ldap", Subject: "dave", Name: fmt.Sprint("dave", i), Role: identity.Viewer, Groups: []string{"data", fmt.Sprint("g", i)},
+			Backend: "ldap", Subject: "dave", Name: fmt.Sprint("dave", i), Role: identity.Viewer, Groups: []string{"data", fmt.Sprint("g", i)}, GroupSource: "ldap",
 			RuleGrants: []identity.Grant{{Location: "etl", Role: identity.Editor}},
 		})
 		check(t, "sign-in", err)

@@ -161,7 +161,7 @@ func testLoseRole(t *testing.T, s *Store) {
 	ctx := t.Context()
 	user := identity.User{
 		Backend: "oidc", Subject: "iss|1", Name: "ada", Role: identity.Editor, CreatedAt: now, Groups: []string{"data"},
-		RuleGrants: []identity.Grant{{Location: "etl", Role: identity.Admin}},
+		GroupSource: "corp", RuleGrants: []identity.Grant{{Location: "etl", Role: identity.Admin}},
 	}
 	other := user
 	other.Subject, other.Name = "iss|2", "bob"
@@ -169,7 +169,7 @@ func testLoseRole(t *testing.T, s *Store) {
 		_, err := s.UpsertUser(ctx, u)
 		check(t, "sign in", err)
 	}
-	check(t, "a group's grant", s.SetGrant(ctx, identity.Holder{Group: "data"}, identity.Grant{Location: "ml", Role: identity.Editor}, event()))
+	check(t, "a group's grant", s.SetGrant(ctx, identity.Holder{Group: "corp:data"}, identity.Grant{Location: "ml", Role: identity.Editor}, event()))
 	version, err := s.Version(ctx)
 	check(t, "version", err)
 	check(t, "lose the role", s.LoseRole(ctx, "oidc", "iss|1"))

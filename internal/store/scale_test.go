@@ -205,7 +205,7 @@ func use(t *testing.T, s *Store, size sizes, taken *recorder) {
 		{"revoke", func() error { return s.DeleteGrant(ctx, identity.Holder{User: user}, "l", event()) }},
 		{"upsert", func() error {
 			_, err := s.UpsertUser(ctx, identity.User{
-				Backend: "ldap", Subject: "user7", Name: "x", Role: identity.Viewer, Groups: []string{"a", "b"},
+				Backend: "ldap", Subject: "user7", Name: "x", Role: identity.Viewer, Groups: []string{"a", "b"}, GroupSource: "ldap",
 				RuleGrants: []identity.Grant{{Location: "m", Role: identity.Viewer}},
 			})
 			return err

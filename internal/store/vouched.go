@@ -45,7 +45,7 @@ func (s *Store) compare(ctx context.Context, user identity.User) (known identity
 	if err != nil {
 		return identity.User{}, false, fmt.Errorf("read the grants of rules: %w", err)
 	}
-	return known, sameMembers(groups, keepable(user.Groups)) && sameMembers(given, user.RuleGrants), nil
+	return known, sameMembers(groups, keepable(user.GroupNames())) && sameMembers(given, user.RuleGrants), nil
 }
 
 // LoseRole notes that the account's backend gives it no role any more, as UpsertUser notes which it gives: nothing is left of what
@@ -72,7 +72,7 @@ func (s *Store) LoseRole(ctx context.Context, backend, subject string) error {
 
 // keepable are the groups that are stored: those whose name a grant can have.
 func keepable(groups []string) []string {
-	return slices.DeleteFunc(slices.Clone(groups), func(group string) bool { return group == "" || !isText(group) })
+	return slices.DeleteFunc(groups, func(group string) bool { return !isText(group) })
 }
 
 // sameMembers compares two lists as sets.

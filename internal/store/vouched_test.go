@@ -16,7 +16,7 @@ func TestUpsertOfTheSameTakesNoLock(t *testing.T) {
 	s := openNew(t)
 	user := identity.User{
 		Backend: "header", Subject: "vic", Name: "Vic", Email: "vic@x", FullName: "V", Role: identity.Viewer,
-		Groups: []string{"a", "b", ""}, RuleGrants: []identity.Grant{{Location: "ml", Role: identity.Editor}},
+		Groups: []string{"a", "b", ""}, GroupSource: "ldap", RuleGrants: []identity.Grant{{Location: "ml", Role: identity.Editor}},
 	}
 	first, err := s.UpsertUser(t.Context(), user)
 	if err != nil {

@@ -115,7 +115,8 @@ func (p *plain) read(_ context.Context, text said) (identity.User, time.Time, er
 	if user.Groups, err = p.split(text[1]); err != nil {
 		return identity.User{}, time.Time{}, auth.Refuse("GROUPS_UNCLEAR", unclear, err.Error())
 	}
-	return user, time.Time{}, p.rules.Apply(&user)
+	err = p.rules.Apply(&user)
+	return user, time.Time{}, err
 }
 
 // smallLetters changes A to Z alone.

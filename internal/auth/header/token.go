@@ -92,7 +92,8 @@ func (s *tokens) read(ctx context.Context, text said) (identity.User, time.Time,
 	if latest := now.Add(maxTrust); latest.Before(until) {
 		until = latest
 	}
-	return user, until, s.rules.Apply(&user)
+	err = s.rules.Apply(&user)
+	return user, until, err
 }
 
 // check is all that a good signature leaves open.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -184,6 +185,48 @@ func TestFaults(t *testing.T) {
 			user, err := backend(t, o).Authenticate(t.Context(), credentials)
 			if !errors.Is(err, auth.ErrUnavailable) || user.Name != "" {
 				t.Errorf("got %q, %v, want ErrUnavailable", user.Name, err)
+			}
+		})
+	}
+}
+
+// TestBindsThatAreRefused: a result that is about the person is a refusal as a wrong password is; one about the server is none.
+func TestBindsThatAreRefused(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		code byte
+		want error
+	}{
+		"success (the control)":             {0, nil},
+		"invalid credentials":               {49, auth.ErrInvalid},
+		"constraint violation: locked":      {19, auth.ErrInvalid},
+		"insufficient access":               {50, auth.ErrInvalid},
+		"unwilling to perform: inactivated": {53, auth.ErrInvalid},
+		"no such object":                    {32, auth.ErrInvalid},
+		"inappropriate authentication":      {48, auth.ErrInvalid},
+		"busy":                              {51, auth.ErrUnavailable},
+		"unavailable":                       {52, auth.ErrUnavailable},
+		"confidentiality required: no TLS":  {13, auth.ErrUnavailable},
+		"other":                             {80, auth.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var found atomic.Bool // the bind after the search is the person's
+			server := misbehaving(t, func(conn net.Conn, id int64, operation ber.Tag) {
+				switch {
+				case operation == searchRequest && !found.Swap(true):
+					_, _ = conn.Write(append(entryOf(id, "uid=ada,dc=x", "ada"), result(id, searchDone)...))
+				case operation == searchRequest: // for groups
+					_, _ = conn.Write(result(id, searchDone))
+				case operation == bindRequest && found.Load():
+					_, _ = conn.Write(message(id, bindResponse, tlv(tagEnum, []byte{tc.code}), tlv(tagOctets), tlv(tagOctets)))
+				case operation == bindRequest:
+					_, _ = conn.Write(result(id, bindResponse))
+				}
+			})
+			user, err := backend(t, impatient(t, server)).Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"})
+			if !errors.Is(err, tc.want) || (err == nil) != (user.Name == "ada") {
+				t.Errorf("got %q, %v, want %v", user.Name, err, tc.want)
 			}
 		})
 	}

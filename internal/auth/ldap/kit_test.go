@@ -48,12 +48,12 @@ func openLDAP(t *testing.T, s *directory.Slapd) ldap.Options {
 		FullNameAttributes: []string{"displayName", "cn"},
 		GroupBaseDN:        directory.Base, GroupFilter: "(|(member={dn})(uniqueMember={dn})(memberUid={username}))",
 		Rules: []identity.GroupRule{
-			{Group: directory.GroupDN("admins"), Role: "admin"},
-			{Group: "editors", Role: "editor"},
-			{Group: "CN=Launchers, OU=Groups, DC=Example, DC=com", Role: "launcher"},
-			{Group: "viewers", Role: "viewer"},
-			{Group: directory.OddGroup, Role: "launcher"},
-			{Group: "posix", Location: "analytics", Role: "editor"},
+			{Source: "ldap", Group: directory.GroupDN("admins"), Role: "admin"},
+			{Source: "ldap", Group: "editors", Role: "editor"},
+			{Source: "ldap", Group: "CN=Launchers, OU=Groups, DC=Example, DC=com", Role: "launcher"},
+			{Source: "ldap", Group: "viewers", Role: "viewer"},
+			{Source: "ldap", Group: directory.OddGroup, Role: "launcher"},
+			{Source: "ldap", Group: "posix", Location: "analytics", Role: "editor"},
 		},
 		Roles: roles(t), Log: zerolog.Nop(),
 	}

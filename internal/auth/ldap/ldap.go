@@ -97,10 +97,10 @@ func New(o Options) (*Backend, error) {
 	rules := slices.Clone(o.Rules)
 	if o.RoleAttribute != "" {
 		for _, role := range o.Roles.Names() {
-			rules = append(rules, identity.GroupRule{Group: roleGroup(o.RoleAttribute, string(role)), Role: role})
+			rules = append(rules, identity.GroupRule{Source: identity.SourceLDAP, Group: roleGroup(o.RoleAttribute, string(role)), Role: role})
 		}
 	}
-	b.rules, err = auth.NewRoleRules(auth.RoleRulesOptions{Rules: rules, Default: o.Default, Roles: o.Roles, Normal: normalGroup})
+	b.rules, err = auth.NewRoleRules(auth.RoleRulesOptions{Source: identity.SourceLDAP, Rules: rules, Default: o.Default, Roles: o.Roles, Normal: normalGroup})
 	return b, err
 }
 

@@ -25,9 +25,9 @@ func activeDirectory(t *testing.T, s *directory.Samba) ldap.Options {
 		SubjectAttribute: "objectGUID", NameAttribute: "sAMAccountName", EmailAttribute: "mail", FullNameAttributes: []string{"displayName", "cn"},
 		MemberOf: true, ActiveDirectory: true, GroupBaseDN: directory.DomainBase,
 		Rules: []identity.GroupRule{
-			{Group: directory.DomainGroup("Data Admins"), Role: "admin"},
-			{Group: "Analysts", Role: "viewer"},
-			{Group: "Everybody Data", Location: "analytics", Role: "editor"},
+			{Source: "ldap", Group: directory.DomainGroup("Data Admins"), Role: "admin"},
+			{Source: "ldap", Group: "Analysts", Role: "viewer"},
+			{Source: "ldap", Group: "Everybody Data", Location: "analytics", Role: "editor"},
 		},
 		Roles: roles(t), Log: zerolog.Nop(),
 	}

@@ -191,7 +191,9 @@ func TestGroups(t *testing.T) {
 		{name: "role attribute", who: "rolf", change: func(o *ldap.Options) { o.RoleAttribute = "dagsterRole" }, role: "editor", groups: []string{"dagsterRole=editor"}},
 		{
 			name: "of a person whose DN is full of signs", who: directory.OddPerson, role: "viewer", groups: []string{directory.GroupDN("odd-people"), "odd-people"},
-			change: func(o *ldap.Options) { o.Rules = []identity.GroupRule{{Group: "odd-people", Role: "viewer"}} },
+			change: func(o *ldap.Options) {
+				o.Rules = []identity.GroupRule{{Source: "ldap", Group: "odd-people", Role: "viewer"}}
+			},
 		},
 		{name: "no rule for the group", who: "vic", change: func(o *ldap.Options) { o.Rules = o.Rules[:2] }},
 		{name: "no group", who: "eve"},

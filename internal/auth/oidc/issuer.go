@@ -38,7 +38,6 @@ type metadata struct {
 	sendsIssuer bool // RFC 9207
 	algorithms  []jose.SignatureAlgorithm
 	keys        *keySet
-	verifier    *oidc.IDTokenVerifier
 	backchannel bool
 }
 
@@ -96,7 +95,6 @@ func (i *issuer) read(ctx context.Context, known *metadata) (*metadata, error) {
 	if known != nil && known.keys.url == m.keys.url && slices.Equal(known.algorithms, m.algorithms) {
 		m.keys = known.keys
 	}
-	m.verifier = oidc.NewVerifier(i.Issuer, m.keys, &oidc.Config{ClientID: i.ClientID, SupportedSigningAlgs: names(m.algorithms)})
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.found = m

@@ -13,7 +13,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/coreos/go-oidc/v3/oidc"
 	"github.com/go-jose/go-jose/v4"
 	"golang.org/x/sync/singleflight"
 
@@ -42,8 +41,6 @@ type keySet struct {
 	keys    []jose.JSONWebKey
 	readAt  time.Time
 }
-
-var _ oidc.KeySet = (*keySet)(nil)
 
 func newKeySet(url string, client *http.Client, algorithms []jose.SignatureAlgorithm) *keySet {
 	return &keySet{url: url, client: client, algorithms: algorithms}

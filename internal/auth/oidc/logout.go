@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc"
+
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 )
@@ -65,28 +67,54 @@ func BackchannelURI(baseURL, id string) string {
 	return baseURL + "/auth/oidc/" + id + "/backchannel-logout"
 }
 
-// Heed reads a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.6). It is good once. The error is ErrUnknown,
-// auth.ErrUnavailable, or an auth.DeclinedError for a token that is not to be believed.
-func (p *Providers) Heed(ctx context.Context, id, token string) (auth.Notice, error) {
+// Heed reads a logout token (OpenID Connect Back-Channel Logout 1.0, section 2.6) and has end do what it says. It is good once,
+// but only when that was done: the provider sends it again otherwise. The error is ErrUnknown, auth.ErrUnavailable, end's, or an
+// auth.DeclinedError for a token that is not to be believed.
+func (p *Providers) Heed(ctx context.Context, id, token string, end func(auth.Notice) error) error {
 	one := p.find(id)
 	if one == nil {
-		return auth.Notice{}, ErrUnknown
+		return ErrUnknown
 	}
 	speaker, is := one.dialect.(*issuer)
 	if !is {
-		return auth.Notice{}, ErrUnknown
+		return ErrUnknown
 	}
-	if len(token) > longestLogout {
-		return auth.Notice{}, refused(reasonLogout, errors.New("it is larger than any that is in use"))
-	}
-	described, err := speaker.discover(ctx)
+	read, err := speaker.readLogout(ctx, token)
 	if err != nil {
-		return auth.Notice{}, err
+		return err
 	}
-	if err := described.keys.ready(ctx); err != nil {
-		return auth.Notice{}, err
+	used := "logout " + id + " " + read.TokenID
+	if p.used.taken(used, time.Now()) {
+		return refused(reasonLogout, errors.New("it was used before: jti"))
 	}
-	read, err := described.verifier.VerifyLogout(one.ask(ctx), token)
+	notice := auth.Notice{Provider: id, Session: read.SessionID}
+	if notice.Session != "" {
+		p.used.take(endedThere(id, notice.Session), time.Now(), time.Now().Add(signInLasts))
+	}
+	if read.Subject != "" {
+		notice.Subject = one.subject(read.Subject)
+	}
+	if err := end(notice); err != nil {
+		return err
+	}
+	p.used.take(used, time.Now(), read.IssuedAt.Add(logoutLasts+leeway))
+	return nil
+}
+
+// readLogout gives a logout token that is to be believed.
+func (i *issuer) readLogout(ctx context.Context, token string) (*oidc.LogoutToken, error) {
+	if len(token) > longestLogout {
+		return nil, refused(reasonLogout, errors.New("it is larger than any that is in use"))
+	}
+	described, err := i.discover(ctx)
+	if err != nil {
+		return nil, err
+	}
+	verifier, err := i.verifier(ctx, described, token)
+	if err != nil {
+		return nil, refusedToken(reasonLogout, err)
+	}
+	read, err := verifier.VerifyLogout(ctx, token)
 	var all claims
 	if err == nil {
 		all, err = readClaims(read.Claims, nil)
@@ -96,20 +124,11 @@ func (p *Providers) Heed(ctx context.Context, id, token string) (auth.Notice, er
 	}
 	switch {
 	case err != nil:
-		return auth.Notice{}, refused(reasonLogout, withoutBody(err))
+		return nil, refused(reasonLogout, withoutBody(err))
 	case read.Subject != "" && !isSubject(read.Subject), len(read.SessionID) > longestSession:
-		return auth.Notice{}, refused(reasonLogout, errors.New("its sub or sid is none"))
-	case !p.used.take("logout "+id+" "+read.TokenID, time.Now(), read.IssuedAt.Add(logoutLasts+leeway)):
-		return auth.Notice{}, refused(reasonLogout, errors.New("it was used before: jti"))
+		return nil, refused(reasonLogout, errors.New("its sub or sid is none"))
 	}
-	notice := auth.Notice{Provider: id, Session: all.text("sid")}
-	if notice.Session != "" {
-		p.used.take(endedThere(id, notice.Session), time.Now(), time.Now().Add(signInLasts))
-	}
-	if read.Subject != "" {
-		notice.Subject = one.subject(read.Subject)
-	}
-	return notice, nil
+	return read, nil
 }
 
 // endedThere names a session that a provider said is over, so that a sign-in that is under way meanwhile does not begin one of it.

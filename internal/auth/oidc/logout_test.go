@@ -1,6 +1,7 @@
 package oidc_test
 
 import (
+	"errors"
 	"maps"
 	"net/url"
 	"strings"
@@ -8,10 +9,41 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/oidc"
 )
 
 func after(milliseconds int) <-chan time.Time {
 	return time.After(time.Duration(milliseconds) * time.Millisecond)
+}
+
+// heed gives what the token says.
+func heed(t *testing.T, p *oidc.Providers, token string) (notice auth.Notice, err error) {
+	t.Helper()
+	err = p.Heed(t.Context(), "sso", token, func(said auth.Notice) error {
+		notice = said
+		return nil
+	})
+	return notice, err
+}
+
+// TestLogoutTokenAgain: a token is used up when the sessions are ended, not before.
+func TestLogoutTokenAgain(t *testing.T) {
+	t.Parallel()
+	s := newStandIn(t)
+	p := providers(t, s.options())
+	token := s.typed("logout+jwt", s.logout("1"))
+	down := errors.New("the database is away")
+	if err := p.Heed(t.Context(), "sso", token, func(auth.Notice) error { return down }); !errors.Is(err, down) {
+		t.Fatalf("the sessions can't be ended: got %v, want that error", err)
+	}
+	if notice, err := heed(t, p, token); err != nil || notice.Session != "there-1" {
+		t.Errorf("the provider's second try: got %+v, %v, want the session", notice, err)
+	}
+	if notice, err := heed(t, p, token); reason(err) != "LOGOUT_TOKEN" || notice.Session != "" {
+		t.Errorf("after that: got %+v, %v, want it refused", notice, err)
+	}
 }
 
 // TestLogoutTokens: each case changes one thing of a token that is good.
@@ -73,7 +105,7 @@ func TestLogoutTokens(t *testing.T) {
 		"a megabyte": {func(map[string]any) string { return strings.Repeat("x", 1<<20) }, false},
 	} {
 		token := tc.token(good(name))
-		notice, err := p.Heed(t.Context(), "sso", token)
+		notice, err := heed(t, p, token)
 		if (err == nil) != tc.ok || !tc.ok && reason(err) != "LOGOUT_TOKEN" {
 			t.Errorf("%s: got %+v, %v", name, notice, err)
 		}
@@ -81,14 +113,22 @@ func TestLogoutTokens(t *testing.T) {
 			if notice.Provider != "sso" || notice.Session == "" && notice.Subject == "" || notice.Subject != "" && notice.Subject != s.URL+"|42" {
 				t.Errorf("%s: got %+v", name, notice)
 			}
-			if _, err := p.Heed(t.Context(), "sso", token); reason(err) != "LOGOUT_TOKEN" {
+			if _, err := heed(t, p, token); reason(err) != "LOGOUT_TOKEN" {
 				t.Errorf("%s, again: got %v, want it refused", name, err)
 			}
 		}
 	}
 	s.Close()
-	if _, err := providers(t, s.options()).Heed(t.Context(), "sso", "x"); reason(err) != "unavailable" {
+	if _, err := heed(t, providers(t, s.options()), "x"); reason(err) != "unavailable" {
 		t.Errorf("down: got %v", err)
+	}
+}
+
+// logout are the claims of a logout token.
+func (s *standIn) logout(id string) map[string]any {
+	return map[string]any{
+		"iss": s.URL, "aud": "dagster", "iat": inSeconds(0), "exp": inSeconds(120), "jti": id, "sub": "42", "sid": "there-1",
+		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
 	}
 }
 
@@ -142,7 +182,7 @@ func TestSignedOutMeanwhile(t *testing.T) {
 		"iss": s.URL, "aud": "dagster", "iat": inSeconds(0), "exp": inSeconds(120), "jti": "1", "sid": "there-1",
 		"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
 	})
-	if _, err := p.Heed(t.Context(), "sso", token); err != nil {
+	if _, err := heed(t, p, token); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := signIn(t, p, s); reason(err) != "stale" {

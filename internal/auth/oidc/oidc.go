@@ -49,6 +49,9 @@ type ProviderOptions struct {
 	AllowedDomains, AllowedGroups []string
 	// CAFile holds further certificates that are trusted; empty: none.
 	CAFile string
+	// Rules turn this provider's groups into roles: anybody can make a group of any name at some. They are compared as they are
+	// written.
+	Rules *auth.RoleRules
 }
 
 // Options of Providers.
@@ -58,8 +61,6 @@ type Options struct {
 	BaseURL string
 	// Key is DAGSTER_AUTH_SECRET_KEY, at least 32 bytes; tickets are sealed with a key derived from it.
 	Key []byte
-	// Rules turn groups into roles. Their groups are compared as they are written.
-	Rules *auth.RoleRules
 	// Unchecked is how long somebody stays signed in whom the provider can't be asked about, as it gave no refresh token.
 	Unchecked time.Duration
 	// Timeout bounds one question to a provider; 0 is 10 s.
@@ -70,7 +71,6 @@ type Options struct {
 type Providers struct {
 	list      []*provider
 	baseURL   string
-	rules     *auth.RoleRules
 	unchecked time.Duration
 	tickets   cipher.AEAD
 	used      once
@@ -109,8 +109,8 @@ func New(o Options) (*Providers, error) {
 	switch {
 	case len(o.Key) < minKey:
 		return nil, fmt.Errorf("oidc: the secret key has %d bytes: give at least %d", len(o.Key), minKey)
-	case o.Rules == nil || o.BaseURL == "" || o.Unchecked <= 0:
-		return nil, errors.New("oidc: rules, a base URL and a bound for unchecked sessions are needed")
+	case o.BaseURL == "" || o.Unchecked <= 0:
+		return nil, errors.New("oidc: a base URL and a bound for unchecked sessions are needed")
 	case len(o.Providers) == 0:
 		return nil, errors.New("oidc: there is no provider")
 	}
@@ -118,7 +118,7 @@ func New(o Options) (*Providers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Providers{baseURL: o.BaseURL, rules: o.Rules, unchecked: o.Unchecked, tickets: tickets, used: newOnce()}
+	p := &Providers{baseURL: o.BaseURL, unchecked: o.Unchecked, tickets: tickets, used: newOnce()}
 	for _, options := range o.Providers {
 		one, err := newProvider(options, o)
 		if err != nil {
@@ -133,6 +133,9 @@ func New(o Options) (*Providers, error) {
 }
 
 func newProvider(options ProviderOptions, o Options) (*provider, error) {
+	if options.Rules == nil {
+		return nil, errors.New("oidc: rules are needed")
+	}
 	options, err := options.WithPreset()
 	if err != nil {
 		return nil, err
@@ -210,7 +213,7 @@ func (p *Providers) admit(one *provider, who person) (identity.User, error) {
 		Backend: Backend, Subject: one.subject(who.subject), Name: who.username(), Email: who.shownEmail(one.Preset),
 		FullName: who.fullName, Groups: who.groups,
 	}
-	if err := p.rules.Apply(&user); err != nil {
+	if err := one.Rules.Apply(&user); err != nil {
 		return identity.User{}, err
 	}
 	return user, nil

@@ -4,7 +4,10 @@ import (
 	"net/http"
 	"testing"
 
+	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/oidc"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/policy"
 )
 
 // TestWhoMayEnter: domains and groups.
@@ -163,5 +166,49 @@ func TestEmailOfOneSource(t *testing.T) {
 		if _, err := signIn(t, p, s); reason(err) != tc.want {
 			t.Errorf("%s: got %v, want %q", name, err, tc.want)
 		}
+	}
+}
+
+// TestGroupsOfTwoProviders: a group of the name that a rule of another provider has gives nothing, at the sign-in and later.
+func TestGroupsOfTwoProviders(t *testing.T) {
+	t.Parallel()
+	roles, err := policy.NewRoles(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	company, other := newStandIn(t), newStandIn(t)
+	var list []oidc.ProviderOptions
+	for id, s := range map[string]*standIn{"company": company, "other": other} {
+		o := s.options()
+		o.ID = id
+		rule := identity.GroupRule{Source: id, Group: map[string]string{"company": "admins", "other": "guests"}[id], Role: map[string]identity.Role{"company": "admin", "other": "viewer"}[id]}
+		o.Rules, err = auth.NewRoleRules(auth.RoleRulesOptions{Source: id, Rules: []identity.GroupRule{rule}, Roles: roles, Normal: func(group string) string { return group }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		list = append(list, o)
+	}
+	p := providers(t, list...)
+	enter := func(id string, s *standIn, groups ...string) (auth.Arrival, error) {
+		s.change(func(s *standIn) { s.claims["groups"] = groups })
+		departure, err := p.Depart(t.Context(), id, "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p.Arrive(t.Context(), id, s.authorize(departure.Location), departure.Ticket)
+	}
+	if arrival, err := enter("company", company, "admins"); err != nil || arrival.User.Role != "admin" || arrival.User.GroupSource != "company" {
+		t.Errorf("the control: got %+v, %v, want an admin", arrival.User, err)
+	}
+	if _, err := enter("other", other, "admins"); reason(err) != "no role" {
+		t.Errorf("the other's group of that name: got %v, want no role", err)
+	}
+	arrival, err := enter("other", other, "guests")
+	if err != nil || arrival.User.Role != "viewer" || arrival.User.GroupSource != "other" {
+		t.Fatalf("the other's own: got %+v, %v, want a viewer", arrival.User, err)
+	}
+	other.change(func(s *standIn) { s.claims["groups"] = []string{"admins", "guests"} })
+	if now, _, err := p.Refresh(t.Context(), arrival.User, arrival.By); err != nil || now.Role != "viewer" || now.GroupSource != "other" {
+		t.Errorf("a refresh: got %+v, %v, want a viewer", now, err)
 	}
 }

@@ -63,7 +63,7 @@ func (p *Providers) Refresh(ctx context.Context, user identity.User, by identity
 		if time.Since(m.Began) >= p.unchecked {
 			return identity.User{}, nil, fmt.Errorf("%w: the provider gave no refresh token, and the sign-in is too long ago", auth.ErrGone)
 		}
-		return p.unchanged(user, m)
+		return one.unchanged(user, m)
 	}
 	token, err := one.renew(ctx, m)
 	if err != nil {
@@ -77,7 +77,7 @@ func (p *Providers) Refresh(ctx context.Context, user identity.User, by identity
 		return identity.User{}, m.bytes(), gone(err)
 	}
 	if who.silent {
-		return p.unchanged(user, m)
+		return one.unchanged(user, m)
 	}
 	next := one.remember(token, m.Nonce, who)
 	next.Refresh, next.Began = m.Refresh, m.Began
@@ -89,9 +89,10 @@ func (p *Providers) Refresh(ctx context.Context, user identity.User, by identity
 }
 
 // unchanged is the user as the provider told of them last, with the rules of today.
-func (p *Providers) unchanged(user identity.User, m memory) (identity.User, []byte, error) {
+func (p *provider) unchanged(user identity.User, m memory) (identity.User, []byte, error) {
 	user.Groups = m.Groups
-	return user, m.bytes(), p.rules.Apply(&user)
+	err := p.Rules.Apply(&user)
+	return user, m.bytes(), err
 }
 
 // renew gets a new access token, unless the one that there is does not end.

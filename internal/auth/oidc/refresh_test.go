@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
+
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 )
@@ -68,6 +70,49 @@ func TestRefresh(t *testing.T) {
 	strange.Secret = []byte("{")
 	if _, _, err := p.Refresh(t.Context(), user, strange); reason(err) != "gone" {
 		t.Errorf("a broken secret: got %v", err)
+	}
+}
+
+// TestKeysAreDown: a provider that signs with a new key, which can't be read just now, says nothing against anybody.
+func TestKeysAreDown(t *testing.T) {
+	t.Parallel()
+	s := newStandIn(t)
+	p := providers(t, s.options())
+	arrival, err := signIn(t, p, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := rsaKey(2048)
+	before := s.times("/keys")
+	s.change(func(s *standIn) {
+		s.key, s.keyID = next, "two"
+		s.paths["/keys"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
+	})
+	// The keys are read again once a second at most.
+	for s.times("/keys") == before {
+		var secret []byte
+		_, secret, err = p.Refresh(t.Context(), arrival.User, arrival.By)
+		arrival.By.Secret = secret
+	}
+	if sentinelFirst(err) != "unavailable" {
+		t.Errorf("a refresh: got %v, want ErrUnavailable", err)
+	}
+	token := signedBy(t, jose.RS256, jose.JSONWebKey{Key: next, KeyID: "two"}, nil, s.logout("1"))
+	if _, err := heed(t, p, token); reason(err) != "unavailable" {
+		t.Errorf("a logout token: got %v, want ErrUnavailable", err)
+	}
+	if _, err := signIn(t, p, s); reason(err) != "unavailable" {
+		t.Errorf("a sign-in: got %v, want ErrUnavailable", err)
+	}
+	s.change(func(s *standIn) {
+		clear(s.paths)
+		s.keys = []any{jose.JSONWebKey{Key: next.Public(), KeyID: "two", Use: "sig", Algorithm: "RS256"}}
+	})
+	if _, err := signIn(t, p, s); err != nil {
+		t.Errorf("with the keys: %v", err)
+	}
+	if _, err := heed(t, p, token); err != nil {
+		t.Errorf("the logout token again, with the keys: %v", err)
 	}
 }
 

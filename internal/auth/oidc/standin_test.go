@@ -245,8 +245,13 @@ func rules(t *testing.T) *auth.RoleRules {
 
 func providers(t *testing.T, list ...oidc.ProviderOptions) *oidc.Providers {
 	t.Helper()
+	for i := range list {
+		if list[i].Rules == nil {
+			list[i].Rules = rules(t)
+		}
+	}
 	p, err := oidc.New(oidc.Options{
-		Providers: list, BaseURL: "https://dagster.example.com/dag", Key: []byte(strings.Repeat("k", 32)), Rules: rules(t),
+		Providers: list, BaseURL: "https://dagster.example.com/dag", Key: []byte(strings.Repeat("k", 32)),
 		Unchecked: time.Hour, Timeout: time.Second,
 	})
 	if err != nil {

@@ -114,7 +114,7 @@ func TestAmbiguousLogout(t *testing.T) {
 	s := newStandIn(t)
 	p := providers(t, s.options())
 	heed := func(id, members string) (auth.Notice, error) {
-		return p.Heed(t.Context(), "sso", s.signedText(added(t, map[string]any{
+		return heed(t, p, s.signedText(added(t, map[string]any{
 			"iss": s.URL, "aud": "dagster", "iat": inSeconds(0), "exp": inSeconds(120), "jti": id, "sub": "42", "sid": "there-1",
 			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
 		}, members)))
@@ -169,7 +169,7 @@ func TestAmbiguousGitHub(t *testing.T) {
 		s, options := gitHub(t)
 		s.paths["/api/v3"+tc.path] = func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, tc.answer) }
 		p, err := oidc.New(oidc.Options{
-			Providers: []oidc.ProviderOptions{options}, BaseURL: "https://dagster.example.com", Key: make([]byte, 32), Rules: gitHubRules(t), Unchecked: 1,
+			Providers: []oidc.ProviderOptions{options}, BaseURL: "https://dagster.example.com", Key: make([]byte, 32), Unchecked: 1,
 		})
 		if err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
+
+	"dagster-authkit/internal/auth"
 )
 
 const (
@@ -23,13 +25,14 @@ const (
 
 // verify checks an ID token: what go-oidc does (signature, iss, aud, exp, nbf) and what it leaves to its caller.
 func (i *issuer) verify(ctx context.Context, m *metadata, raw string, expect expectation) (*oidc.IDToken, claims, error) {
-	if err := m.keys.ready(ctx); err != nil {
-		return nil, nil, err
-	}
 	if len(raw) > longestToken {
 		return nil, nil, refused(reasonAnswer, errors.New("the ID token is larger than any that is in use"))
 	}
-	token, err := m.verifier.Verify(i.ask(ctx), raw)
+	verifier, err := i.verifier(ctx, m, raw)
+	if err != nil {
+		return nil, nil, refusedToken(reasonAnswer, err)
+	}
+	token, err := verifier.Verify(ctx, raw)
 	if err != nil {
 		return nil, nil, refused(reasonAnswer, fmt.Errorf("the ID token: %w", withoutBody(err)))
 	}
@@ -41,6 +44,29 @@ func (i *issuer) verify(ctx context.Context, m *metadata, raw string, expect exp
 		return nil, nil, refused(reasonAnswer, fmt.Errorf("the ID token: %w", err))
 	}
 	return token, all, nil
+}
+
+// verified is what a token says whose signature was found to be good.
+type verified []byte
+
+func (v verified) VerifySignature(context.Context, string) ([]byte, error) { return v, nil }
+
+// verifier checks the signature and gives go-oidc's checks of the rest. go-oidc would make one text of a bad signature and of
+// keys that can't be read, and of the latter follows nothing about the token.
+func (i *issuer) verifier(ctx context.Context, m *metadata, raw string) (*oidc.IDTokenVerifier, error) {
+	payload, err := m.keys.VerifySignature(ctx, raw)
+	if err != nil {
+		return nil, err
+	}
+	return oidc.NewVerifier(i.Issuer, verified(payload), &oidc.Config{ClientID: i.ClientID, SupportedSigningAlgs: names(m.algorithms)}), nil
+}
+
+// refusedToken leaves an error as it is that says nothing about the token.
+func refusedToken(reason string, err error) error {
+	if errors.Is(err, auth.ErrUnavailable) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return refused(reason, fmt.Errorf("the signature: %w", err))
 }
 
 func (i *issuer) check(token *oidc.IDToken, all claims, kind string, expect expectation, now time.Time) error {
