@@ -108,30 +108,6 @@ func TestAmbiguousGroups(t *testing.T) {
 	}
 }
 
-// TestAmbiguousLogout: a token about one person must not end the session of another.
-func TestAmbiguousLogout(t *testing.T) {
-	t.Parallel()
-	s := newStandIn(t)
-	p := providers(t, s.options())
-	heed := func(id, members string) (auth.Notice, error) {
-		return p.Heed(t.Context(), "sso", s.signedText(added(t, map[string]any{
-			"iss": s.URL, "aud": "dagster", "iat": inSeconds(0), "exp": inSeconds(120), "jti": id, "sub": "42", "sid": "there-1",
-			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
-		}, members)))
-	}
-	if notice, err := heed("control", ""); err != nil || notice.Subject != s.URL+"|42" {
-		t.Errorf("the control: got %+v, %v", notice, err)
-	}
-	for _, members := range []string{
-		`,"SUB":"olga"`, `,"sub":"olga"`, `,"SID":"there-2"`, `,"sid":"there-2"`, `,"JTI":"2"`, `,"jti":"2"`, `,"Events":{}`, `,"events":{}`,
-		`,"IAT":1`, `,"Nonce":null`,
-	} {
-		if notice, err := heed(members, members); reason(err) != "LOGOUT_TOKEN" {
-			t.Errorf("%s: got %+v, %v, want it refused", members, notice, err)
-		}
-	}
-}
-
 // TestAmbiguousUserinfo: nor is an answer believed that has two readings.
 func TestAmbiguousUserinfo(t *testing.T) {
 	t.Parallel()
