@@ -2,14 +2,12 @@ package oidc_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"dagster-authkit/internal/auth"
-	"dagster-authkit/internal/auth/oidc"
 )
 
 // added is the claims as JSON with more members, which a map can't have twice.
@@ -129,29 +127,6 @@ func TestAmbiguousUserinfo(t *testing.T) {
 	for name, members := range ambiguous {
 		if err := try(members); reason(err) != "PROVIDER_ANSWER" {
 			t.Errorf("%s: got %v, want it refused", name, err)
-		}
-	}
-}
-
-// TestAmbiguousGitHub: the answers of its API are read in the same way.
-func TestAmbiguousGitHub(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct{ path, answer, want string }{
-		"control":          {"/user", `{"id":583231,"login":"octocat","ID_":7}`, ""},
-		"two IDs":          {"/user", `{"id":7,"login":"octocat","id":583231}`, "PROVIDER_ANSWER"},
-		"two verified":     {"/user/emails", `[{"email":"a@company.com","primary":true,"verified":false,"verified":true}]`, "PROVIDER_ANSWER"},
-		"another Verified": {"/user/emails", `[{"email":"a@company.com","primary":true,"verified":false,"Verified":true}]`, "EMAIL_NOT_VERIFIED"},
-	} {
-		s, options := gitHub(t)
-		s.paths["/api/v3"+tc.path] = func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, tc.answer) }
-		p, err := oidc.New(oidc.Options{
-			Providers: []oidc.ProviderOptions{options}, BaseURL: "https://dagster.example.com", Key: make([]byte, 32), Rules: gitHubRules(t), Unchecked: 1,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := signIn(t, p, s); reason(err) != tc.want {
-			t.Errorf("%s: got %v, want %q", name, err, tc.want)
 		}
 	}
 }
