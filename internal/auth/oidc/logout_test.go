@@ -65,11 +65,25 @@ func TestLogoutTokens(t *testing.T) {
 			return s.typed("logout+jwt", all)
 		}
 	}
+	// A token about one person must not end the session of another, so that each claim has one reading.
+	more := func(members string) func(map[string]any) string {
+		return func(all map[string]any) string { return s.signedText(added(t, all, members)) }
+	}
 	for name, tc := range map[string]struct {
 		token func(all map[string]any) string
 		ok    bool
 	}{
 		"control":                {with(nil), true},
+		"control with more":      {more(`,"subject":"olga"`), true},
+		"SUB":                    {more(`,"SUB":"olga"`), false},
+		"sub twice":              {more(`,"sub":"olga"`), false},
+		"SID":                    {more(`,"SID":"there-2"`), false},
+		"sid twice":              {more(`,"sid":"there-2"`), false},
+		"JTI":                    {more(`,"JTI":"2"`), false},
+		"jti twice":              {more(`,"jti":"2"`), false},
+		"Events":                 {more(`,"Events":{}`), false},
+		"events twice":           {more(`,"events":{}`), false},
+		"IAT":                    {more(`,"IAT":1`), false},
 		"no type":                {func(all map[string]any) string { return s.typed("", all) }, true},
 		"JWT":                    {func(all map[string]any) string { return s.typed("JWT", all) }, true},
 		"of a session alone":     {with(map[string]any{"sub": nil}), true},

@@ -2,14 +2,12 @@ package oidc_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"testing"
 
 	"github.com/go-jose/go-jose/v4"
 
 	"dagster-authkit/internal/auth"
-	"dagster-authkit/internal/auth/oidc"
 )
 
 // added is the claims as JSON with more members, which a map can't have twice.
@@ -108,30 +106,6 @@ func TestAmbiguousGroups(t *testing.T) {
 	}
 }
 
-// TestAmbiguousLogout: a token about one person must not end the session of another.
-func TestAmbiguousLogout(t *testing.T) {
-	t.Parallel()
-	s := newStandIn(t)
-	p := providers(t, s.options())
-	heed := func(id, members string) (auth.Notice, error) {
-		return heed(t, p, s.signedText(added(t, map[string]any{
-			"iss": s.URL, "aud": "dagster", "iat": inSeconds(0), "exp": inSeconds(120), "jti": id, "sub": "42", "sid": "there-1",
-			"events": map[string]any{"http://schemas.openid.net/event/backchannel-logout": map[string]any{}},
-		}, members)))
-	}
-	if notice, err := heed("control", ""); err != nil || notice.Subject != s.URL+"|42" {
-		t.Errorf("the control: got %+v, %v", notice, err)
-	}
-	for _, members := range []string{
-		`,"SUB":"olga"`, `,"sub":"olga"`, `,"SID":"there-2"`, `,"sid":"there-2"`, `,"JTI":"2"`, `,"jti":"2"`, `,"Events":{}`, `,"events":{}`,
-		`,"IAT":1`, `,"Nonce":null`,
-	} {
-		if notice, err := heed(members, members); reason(err) != "LOGOUT_TOKEN" {
-			t.Errorf("%s: got %+v, %v, want it refused", members, notice, err)
-		}
-	}
-}
-
 // TestAmbiguousUserinfo: nor is an answer believed that has two readings.
 func TestAmbiguousUserinfo(t *testing.T) {
 	t.Parallel()
@@ -153,29 +127,6 @@ func TestAmbiguousUserinfo(t *testing.T) {
 	for name, members := range ambiguous {
 		if err := try(members); reason(err) != "PROVIDER_ANSWER" {
 			t.Errorf("%s: got %v, want it refused", name, err)
-		}
-	}
-}
-
-// TestAmbiguousGitHub: the answers of its API are read in the same way.
-func TestAmbiguousGitHub(t *testing.T) {
-	t.Parallel()
-	for name, tc := range map[string]struct{ path, answer, want string }{
-		"control":          {"/user", `{"id":583231,"login":"octocat","ID_":7}`, ""},
-		"two IDs":          {"/user", `{"id":7,"login":"octocat","id":583231}`, "PROVIDER_ANSWER"},
-		"two verified":     {"/user/emails", `[{"email":"a@company.com","primary":true,"verified":false,"verified":true}]`, "PROVIDER_ANSWER"},
-		"another Verified": {"/user/emails", `[{"email":"a@company.com","primary":true,"verified":false,"Verified":true}]`, "EMAIL_NOT_VERIFIED"},
-	} {
-		s, options := gitHub(t)
-		s.paths["/api/v3"+tc.path] = func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprint(w, tc.answer) }
-		p, err := oidc.New(oidc.Options{
-			Providers: []oidc.ProviderOptions{options}, BaseURL: "https://dagster.example.com", Key: make([]byte, 32), Unchecked: 1,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := signIn(t, p, s); reason(err) != tc.want {
-			t.Errorf("%s: got %v, want %q", name, err, tc.want)
 		}
 	}
 }
