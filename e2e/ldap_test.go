@@ -80,12 +80,11 @@ func twoOfOneName(t *testing.T, k *kit) {
 			t.Errorf("got %+v, want %+v", got, tc.want)
 		}
 	}
-	k.cli("", "change-role", "ed", "viewer")
+	k.cli("", "change-role", "local:ed", "viewer")
 	local = k.signIn("ed")
 	if got := local.addPartition("by-the-local-ed"); got.typename("addDynamicPartition") != "UnauthorizedError" {
 		t.Errorf("the local ed, a viewer now: %s", got.Body)
 	}
-	// By name the command line means the local one, by identity either.
 	if got := remote.addPartition("by-the-other-ed"); got.typename("addDynamicPartition") != "AddDynamicPartitionSuccess" {
 		t.Errorf("the directory's ed, still an editor: %s", got.Body)
 	}
