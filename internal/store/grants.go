@@ -53,7 +53,7 @@ func (s *Store) Grants(ctx context.Context) ([]identity.HeldGrant, error) {
 		ORDER BY kind, backend, subject, group_name, location`)
 }
 
-// GrantsOf lists what the user has: the user's own grants, then those by each group, then those that rules give.
+// GrantsOf lists what the user has: the user's own grants, then those by each group, then, marked as such, those that rules give.
 func (s *Store) GrantsOf(ctx context.Context, userRowID int64) ([]identity.HeldGrant, error) {
 	return s.heldGrants(ctx, `SELECT u.id, u.backend, u.subject, u.name, '' AS group_name, g.location AS location,
 			g.role AS role, 0 AS kind FROM grants g JOIN users u ON u.id = g.user_id WHERE u.id = $1
