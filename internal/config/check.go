@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"net/netip"
 	"net/url"
 
 	"dagster-authkit/internal/identity"
@@ -77,9 +78,13 @@ func (c Config) caution(in *input) {
 		in.warn("whoever has DAGSTER_AUTH_SERVICE_TOKEN is %s, and it never expires: tokens of create-token do, and can be revoked", c.ServiceTokenRole)
 	}
 	for _, prefix := range c.TrustedProxies {
-		if prefix.Bits() == 0 {
+		if everybody(prefix) {
 			in.warn("DAGSTER_AUTH_TRUSTED_PROXIES: %s lets every client say where it comes from: write your proxies' addresses", prefix)
 		}
+	}
+	if c.DefaultRole == identity.Admin {
+		in.warn("%s: everybody whom a directory or a provider lets in may do everything: write groups into the config file",
+			in.givenOr("DAGSTER_AUTH_DEFAULT_ROLE"))
 	}
 	c.cautionProxy(in)
 	if c.ExternalURL != nil {
@@ -102,4 +107,12 @@ func (c Config) caution(in *input) {
 			}
 		}
 	}
+}
+
+// everybody says that a range is wider than the largest networks that are anybody's own: 10.0.0.0/8 (RFC 1918) and fc00::/7 (RFC 4193).
+func everybody(prefix netip.Prefix) bool {
+	if prefix.Addr().Is4() {
+		return prefix.Bits() < 8
+	}
+	return prefix.Bits() < 7
 }

@@ -299,6 +299,8 @@ func TestLoadWarns(t *testing.T) {
 		"no secret":           {env: []string{"DAGSTER_AUTH_BACKEND_FILE=/x"}, want: "DAGSTER_AUTH_BACKEND_FILE is ignored: only secrets"},
 		"admin, no password":  {env: []string{"DAGSTER_AUTH_ADMIN_USER=root"}, want: "DAGSTER_AUTH_ADMIN_USER does nothing"},
 		"everyone is trusted": {env: []string{"DAGSTER_AUTH_TRUSTED_PROXIES=0.0.0.0/0"}, want: "DAGSTER_AUTH_TRUSTED_PROXIES: 0.0.0.0/0 lets every client"},
+		"an eighth of IPv6":   {env: []string{"DAGSTER_AUTH_TRUSTED_PROXIES=2000::/3"}, want: "DAGSTER_AUTH_TRUSTED_PROXIES: 2000::/3 lets every client"},
+		"everyone an admin":   {env: []string{"DAGSTER_AUTH_DEFAULT_ROLE=admin"}, want: "DAGSTER_AUTH_DEFAULT_ROLE: everybody whom"},
 		"cookie in clear":     {env: []string{"DAGSTER_AUTH_EXTERNAL_URL=https://x", "DAGSTER_AUTH_COOKIE_SECURE=false"}, want: "DAGSTER_AUTH_COOKIE_SECURE=false lets"},
 		"cookie dropped":      {env: []string{"DAGSTER_AUTH_EXTERNAL_URL=http://x", "DAGSTER_AUTH_COOKIE_SECURE=true"}, want: "DAGSTER_AUTH_COOKIE_SECURE=true with"},
 		"no upstream":         {flags: Values{"upstream-insecure": "true"}, want: "--upstream-insecure does nothing"},

@@ -136,7 +136,7 @@ func (c Config) checkProxy(in *input) []error {
 			"write their addresses into DAGSTER_AUTH_TRUSTED_PROXIES", backend))
 	}
 	for _, prefix := range c.TrustedProxies {
-		if prefix.Bits() == 0 && !c.Proxy.TrustAll {
+		if everybody(prefix) && !c.Proxy.TrustAll {
 			problems = append(problems, fmt.Errorf("%s: with the backend header, %s lets every client say who it is: write your proxies' addresses",
 				in.givenOr("DAGSTER_AUTH_TRUSTED_PROXIES"), prefix))
 		}

@@ -99,6 +99,7 @@ func TestProxyRefuses(t *testing.T) {
 	}{
 		"nobody is trusted":       {[]string{"DAGSTER_AUTH_BACKEND=header"}, "DAGSTER_AUTH_BACKEND: header believes what proxies say of people, and none is named: write their addresses into DAGSTER_AUTH_TRUSTED_PROXIES"},
 		"everybody is trusted":    {[]string{"DAGSTER_AUTH_BACKEND=proxy", "DAGSTER_AUTH_PROXY_TRUSTED_IPS=::/0"}, "DAGSTER_AUTH_PROXY_TRUSTED_IPS: with the backend header, ::/0 lets every client say who it is"},
+		"half of everybody":       {[]string{"DAGSTER_AUTH_BACKEND=proxy", "DAGSTER_AUTH_TRUSTED_PROXIES=128.0.0.0/1"}, "DAGSTER_AUTH_TRUSTED_PROXIES: with the backend header, 128.0.0.0/1 lets every client say who it is"},
 		"one header for two":      {header("DAGSTER_AUTH_PROXY_NAME_HEADER=remote_user"), "DAGSTER_AUTH_BACKEND: the headers Remote-User and remote_user are one"},
 		"a header's name":         {header("DAGSTER_AUTH_PROXY_USER_HEADER=Remote User"), `DAGSTER_AUTH_PROXY_USER_HEADER: "Remote User" is no header's name`},
 		"a header of another use": {header("DAGSTER_AUTH_PROXY_USER_HEADER=x-forwarded-for"), "DAGSTER_AUTH_PROXY_USER_HEADER: x-forwarded-for means something else"},
