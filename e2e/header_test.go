@@ -115,7 +115,7 @@ func (k *kit) checkHeaderTrail(t *testing.T) {
 			signIns[event.Username+" "+event.Status+event.Reason+" "+event.Identity]++
 		}
 	}
-	for want, n := range map[string]int{"vic SUCCESS header:vic": 1, "larry SUCCESS header:larry": 1, "nora FAILURENO_ROLE ": 1} {
+	for want, n := range map[string]int{"vic SUCCESS header:vic": 1, "larry SUCCESS header:larry": 1, "nora FAILURENO_ROLE header:nora": 1} {
 		if signIns[want] != n {
 			t.Errorf("the trail has %d times %q, want %d: %v", signIns[want], want, n, signIns)
 		}
@@ -249,7 +249,7 @@ func TestSpoofedHeaders(t *testing.T) {
 		headers []string
 	}{
 		"directly, from the proxy's address": {k.url, []string{"Remote-User: ed", "Remote-Groups: editors"}},
-		"in another case":                    {k.url, []string{"rEMOTE-uSER: ed", "remote-groups: Editors"}},
+		"in another case":                    {k.url, []string{"rEMOTE-uSER: ed", "remote-groups: editors"}},
 		"through nginx":                      {front.guarded, []string{"Cookie: login=ed"}},
 		"through the other nginx":            {front.underscores, []string{"Cookie: login=ed"}},
 	} {
