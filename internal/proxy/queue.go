@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -130,7 +131,10 @@ func (q *Queue) Acquire(ctx context.Context, identity string) (release func(), e
 	stop := context.AfterFunc(ctx, func() { q.leave(t) })
 	return func() {
 		stop()
-		q.leave(t)
+		if q.leave(t) {
+			// Who got the place asks Dagster before this answer is written out: else Dagster would wait for that.
+			runtime.Gosched()
+		}
 	}, nil
 }
 
@@ -172,8 +176,8 @@ func (q *Queue) enter(identity string, now time.Time) (*ticket, error) {
 	return t, nil
 }
 
-// leave ends a ticket, whatever has become of it; the second time it does nothing.
-func (q *Queue) leave(t *ticket) {
+// leave ends a ticket, whatever has become of it, and says whether somebody got a place by that; the second time it does nothing.
+func (q *Queue) leave(t *ticket) (granted bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch t.state {
@@ -186,15 +190,15 @@ func (q *Queue) leave(t *ticket) {
 		q.overdue--
 		t.owner.overdue--
 	case ticketOver:
-		return
+		return false
 	}
 	t.state = ticketOver
 	q.forget(t.owner)
-	q.advance(time.Now())
+	return q.advance(time.Now())
 }
 
-// advance gives the places that are free, or overdue, to those whose turn it is.
-func (q *Queue) advance(now time.Time) {
+// advance gives the places that are free, or overdue, to those whose turn it is, and says whether there was anybody.
+func (q *Queue) advance(now time.Time) (granted bool) {
 	q.expire(now)
 	for o := q.next(); o != nil; o = q.next() {
 		t, _ := o.waiting.Front().Value.(*ticket)
@@ -204,8 +208,10 @@ func (q *Queue) advance(now time.Time) {
 		}
 		q.hold(t, now)
 		close(t.granted)
+		granted = true
 	}
 	q.arm(now)
+	return granted
 }
 
 // next is the identity whose turn it is and that may have a place. At most three hold all that they may, so this is a short
