@@ -25,7 +25,7 @@ var mayImport = map[string][]string{
 	"internal/auth":        parts,
 	"internal/auth/remote": {},
 	"internal/auth/oidc":   {"internal/auth", "internal/auth/remote", "internal/identity"},
-	"internal/auth/header": append([]string{"internal/auth"}, parts...),
+	"internal/auth/header": append([]string{"internal/auth", "internal/auth/remote"}, parts...),
 	"internal/auth/token":  {"internal/auth", "internal/identity", "internal/policy"},
 	"internal/auth/ldap":   append([]string{"internal/auth"}, parts...),
 	"internal/session":     parts,

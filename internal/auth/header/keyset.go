@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/remote"
 )
 
 const (
@@ -26,9 +27,7 @@ const (
 	keysStale = 24 * time.Hour
 	// keysPause is between two questions, however many unknown keys strangers name.
 	keysPause = 10 * time.Second
-	// leastRSA is in bits (NIST SP 800-131A).
-	leastRSA = 2048
-	maxKeys  = 100
+	maxKeys   = 100
 )
 
 // algorithms are those of public keys alone: with a shared secret, whoever can verify can sign.
@@ -147,7 +146,7 @@ func (s *keySet) fetch(ctx context.Context) (map[string]jose.JSONWebKey, error) 
 	keys, twice := map[string]jose.JSONWebKey{}, map[string]bool{}
 	for _, raw := range set.Keys {
 		var key jose.JSONWebKey
-		if err := json.Unmarshal(raw, &key); err != nil || key.KeyID == "" || !usable(key) {
+		if err := json.Unmarshal(raw, &key); err != nil || key.KeyID == "" || !remote.UsableKey(key) {
 			continue
 		}
 		_, known := keys[key.KeyID]
@@ -180,20 +179,6 @@ func get(ctx context.Context, client *http.Client, url string) (_ []byte, err er
 		return nil, fmt.Errorf("the answer is %s", response.Status)
 	}
 	return io.ReadAll(response.Body) // the client bounds it
-}
-
-// usable leaves out secrets, keys for encryption and weak ones.
-func usable(key jose.JSONWebKey) bool {
-	if !key.Valid() || !key.IsPublic() || key.Use != "" && key.Use != "sig" {
-		return false
-	}
-	switch public := key.Key.(type) {
-	case *rsa.PublicKey:
-		return public.N.BitLen() >= leastRSA
-	case *ecdsa.PublicKey, ed25519.PublicKey:
-		return true
-	}
-	return false
 }
 
 // fits says whether an algorithm is that of the key: of its kind, of its curve, and the one that it is for.

@@ -2,9 +2,6 @@ package oidc
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/rsa"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,6 +14,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/remote"
 )
 
 const (
@@ -26,8 +24,6 @@ const (
 	keysPause = time.Second
 	// mostKeys bounds those that are looked at. Entra ID has some ten.
 	mostKeys = 100
-	// leastRSA is in bits (NIST SP 800-131A: shorter ones are disallowed).
-	leastRSA = 2048
 )
 
 // keySet are a provider's public keys.
@@ -138,7 +134,7 @@ func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 	for _, raw := range document.Keys {
 		var key jose.JSONWebKey
 		// What can't be read is a sort of key that we can't use.
-		if json.Unmarshal(raw, &key) == nil && usable(key) {
+		if json.Unmarshal(raw, &key) == nil && remote.UsableKey(key) {
 			keys = append(keys, key)
 		}
 	}
@@ -146,20 +142,6 @@ func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
 		return nil, errors.New("there is no usable key: AuthKit takes RSA keys of 2048 bits or more, and those of elliptic curves")
 	}
 	return keys, nil
-}
-
-// usable keys are public, meant for signatures, and long enough.
-func usable(key jose.JSONWebKey) bool {
-	if key.Use != "" && key.Use != "sig" || !key.IsPublic() || !key.Valid() {
-		return false
-	}
-	switch public := key.Key.(type) {
-	case *rsa.PublicKey:
-		return public.N.BitLen() >= leastRSA
-	case *ecdsa.PublicKey, ed25519.PublicKey:
-		return true
-	}
-	return false
 }
 
 // statusError is an answer that is not 200. Its body is nobody's to see.

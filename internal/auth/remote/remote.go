@@ -1,6 +1,6 @@
 // Package remote asks identity providers over HTTP. What comes back decides who gets in, so nothing is taken that is too
 // large, comes too late, is packed, or comes from another place than the one that was asked. The backends that speak
-// OpenID Connect or read signed headers make their clients here.
+// OpenID Connect or read signed headers make their clients here, and have the keys looked at that come back.
 package remote
 
 import (
