@@ -38,7 +38,8 @@ func WithTurn(ctx context.Context, t Turn) context.Context {
 
 // CoalesceOptions are what a Coalescer is made of.
 type CoalesceOptions struct {
-	// Transport is the way to Dagster; nil makes one with a pool of its own.
+	// Transport is the way to Dagster; nil makes one with a pool of its own, and a quicker one for the queries that may be
+	// shared.
 	Transport http.RoundTripper
 	// Acquire waits for a place at Dagster, as Queue.Acquire does; nil: everybody has one.
 	Acquire func(ctx context.Context, identity string) (release func(), err error)
@@ -59,6 +60,7 @@ type CoalesceOptions struct {
 // Coalescer (see write): the end that counts is Dagster's.
 type Coalescer struct {
 	transport http.RoundTripper
+	queries   http.RoundTripper // the way of what may be shared
 	acquire   func(context.Context, string) (func(), error)
 	apart     bool
 	maxShared int64
@@ -77,11 +79,12 @@ type CoalesceCount struct{ Asked, Joined uint64 }
 // NewCoalescer returns a Coalescer with nothing in flight.
 func NewCoalescer(o CoalesceOptions) *Coalescer {
 	c := &Coalescer{
-		transport: o.Transport, acquire: o.Acquire, apart: o.Apart,
+		transport: o.Transport, queries: o.Transport, acquire: o.Acquire, apart: o.Apart,
 		maxShared: cmp.Or(max(o.MaxShared, 0), defaultShared), flights: map[flightKey]*flight{},
 	}
 	if c.transport == nil {
-		c.transport = newTransport()
+		pool := newTransport()
+		c.transport, c.queries = pool, newDirect(pool)
 	}
 	if c.acquire == nil {
 		c.acquire = func(context.Context, string) (func(), error) { return func() {}, nil }
@@ -120,7 +123,7 @@ func (c *Coalescer) mayShare(req *http.Request, turn Turn) bool {
 
 // CloseIdleConnections passes on what http.Client asks of a transport.
 func (c *Coalescer) CloseIdleConnections() {
-	if t, ok := c.transport.(interface{ CloseIdleConnections() }); ok {
+	if t, ok := c.queries.(interface{ CloseIdleConnections() }); ok {
 		t.CloseIdleConnections()
 	}
 }

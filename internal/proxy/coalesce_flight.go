@@ -118,7 +118,7 @@ func (c *Coalescer) send(f *flight, refused bool) bool {
 
 // fetch asks Dagster. The answer is read here when there is somebody to share it with, and streams to the one aboard else.
 func (c *Coalescer) fetch(f *flight, release func()) outcome {
-	resp, err := c.transport.RoundTrip(f.request()) //nolint:bodyclose // whoever takes the outcome closes it
+	resp, err := c.queries.RoundTrip(f.request()) //nolint:bodyclose // whoever takes the outcome closes it
 	if err != nil {
 		return outcome{err: err}
 	}

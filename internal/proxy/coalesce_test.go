@@ -862,9 +862,9 @@ func TestCoalesceCrowd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var written, told, asked, answered, left atomic.Int64
-		c := NewCoalescer(CoalesceOptions{MaxShared: 1 << 20, Acquire: NewQueue(QueueOptions{Places: 6, Waiting: 1 << 20, WaitingEach: 1 << 20}).Acquire})
 		var together sync.Map // query and generation, while it is asked
-		c.transport = tripper(func(r *http.Request) (*http.Response, error) {
+		var c *Coalescer
+		upstream := tripper(func(r *http.Request) (*http.Response, error) {
 			d := dice(asked.Add(1))
 			took := time.Duration(1+d.roll(3000)) * time.Millisecond
 			body, err := io.ReadAll(r.Body)
@@ -886,6 +886,9 @@ func TestCoalesceCrowd(t *testing.T) {
 				return nil, r.Context().Err()
 			}
 			return textAnswer(string(body) + fmt.Sprintf(" %06d %s", seen, strings.Repeat("x", 10000))), nil
+		})
+		c = NewCoalescer(CoalesceOptions{
+			Transport: upstream, MaxShared: 1 << 20, Acquire: NewQueue(QueueOptions{Places: 6, Waiting: 1 << 20, WaitingEach: 1 << 20}).Acquire,
 		})
 		read := func(ctx context.Context, who int, q string) {
 			before := told.Load()
