@@ -42,9 +42,7 @@ type contextKey int
 const (
 	clientKey contextKey = iota
 	pathKey
-	identityKey
-	sessionKey
-	presentedKey
+	askerKey
 	judgedKey
 )
 
@@ -59,18 +57,21 @@ func from[T any](ctx context.Context, key contextKey) T {
 
 func clientFrom(ctx context.Context) client     { return from[client](ctx, clientKey) }
 func pathFrom(ctx context.Context) dagster.Path { return from[dagster.Path](ctx, pathKey) }
-func identityFrom(ctx context.Context) identity.Identity {
-	return from[identity.Identity](ctx, identityKey)
+
+// asks is who asks; before the session's layer, nobody.
+func asks(ctx context.Context) *asker {
+	if who := from[*asker](ctx, askerKey); who != nil {
+		return who
+	}
+	return &asker{}
 }
 
-func sessionFrom(ctx context.Context) identity.Session {
-	return from[identity.Session](ctx, sessionKey)
-}
+func identityFrom(ctx context.Context) identity.Identity { return asks(ctx).Identity }
+func sessionFrom(ctx context.Context) identity.Session   { return asks(ctx).session }
 
 // presentedFrom is nil for those who have a session.
-func presentedFrom(ctx context.Context) *auth.Presented {
-	return from[*auth.Presented](ctx, presentedKey)
-}
+func presentedFrom(ctx context.Context) *auth.Presented { return asks(ctx).presented }
+
 func judgedFrom(ctx context.Context) judged { return from[judged](ctx, judgedKey) }
 
 // Secure reports whether the client came by TLS, as far as trusted proxies tell. It holds within the server's own chain.

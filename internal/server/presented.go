@@ -26,9 +26,7 @@ type asker struct {
 }
 
 // in puts who asks into the context.
-func (a asker) in(ctx context.Context) context.Context {
-	return with(with(with(ctx, identityKey, a.Identity), sessionKey, a.session), presentedKey, a.presented)
-}
+func (a asker) in(ctx context.Context) context.Context { return with(ctx, askerKey, &a) }
 
 // ask finds out who asks. What is presented comes first, and once there is something no cookie is read. The errors are those
 // of a Presenter and of Sessions.Load.
