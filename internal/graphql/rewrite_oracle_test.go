@@ -223,7 +223,7 @@ func (e *executor) named(def *ast.Definition, sets []ast.SelectionSet, path stri
 		}
 		e.object(all[n/7%uint32(len(all))], sets, path)
 	case ast.Enum:
-		fmt.Fprintf(&e.out, "%q", def.EnumValues[int(n)%len(def.EnumValues)].Name)
+		fmt.Fprintf(&e.out, "%q", fmt.Sprint(def.Name, "_", n%3))
 	case ast.Scalar, ast.InputObject:
 		e.scalar(def.Name, n)
 	}

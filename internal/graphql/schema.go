@@ -37,9 +37,8 @@ func (s *Schema) MutationFields() []string {
 func IntrospectionQuery() string {
 	return `query AuthKitIntrospection{__schema{queryType{name} mutationType{name} subscriptionType{name} ` +
 		`types{kind name fields(includeDeprecated:true){name args(includeDeprecated:true){...Input} type{...Type}} ` +
-		`inputFields(includeDeprecated:true){...Input} interfaces{...Type} enumValues(includeDeprecated:true){name} ` +
-		`possibleTypes{...Type}}}}` +
-		`fragment Input on __InputValue{name type{...Type} defaultValue}` +
+		`inputFields(includeDeprecated:true){...Input} possibleTypes{name}}}}` +
+		`fragment Input on __InputValue{name type{...Type}}` +
 		`fragment Type on __Type{kind name ofType{kind name ofType{kind name ofType{kind name ofType{kind name ` +
 		`ofType{kind name ofType{kind name ofType{kind name ofType{kind name ofType{kind name}}}}}}}}}}`
 }
@@ -59,11 +58,10 @@ type introspectedSchema struct {
 type introspectedName struct{ Name string }
 
 type introspectedType struct {
-	Kind, Name                string
-	Fields                    []introspectedField
-	InputFields               []introspectedInput
-	Interfaces, PossibleTypes []introspectedRef
-	EnumValues                []introspectedName
+	Kind, Name    string
+	Fields        []introspectedField
+	InputFields   []introspectedInput
+	PossibleTypes []introspectedName
 }
 
 type introspectedField struct {
@@ -73,9 +71,8 @@ type introspectedField struct {
 }
 
 type introspectedInput struct {
-	Name         string
-	Type         introspectedRef
-	DefaultValue *string
+	Name string
+	Type introspectedRef
 }
 
 type introspectedRef struct {
@@ -99,7 +96,7 @@ func ParseIntrospection(data []byte) (*Schema, error) {
 	}
 	b := schemaBuilder{schema: &ast.Schema{
 		Types:         make(map[string]*ast.Definition, len(in.Types)),
-		PossibleTypes: map[string][]*ast.Definition{}, Implements: map[string][]*ast.Definition{},
+		PossibleTypes: map[string][]*ast.Definition{},
 	}}
 	b.build(in)
 	if b.err != nil {
@@ -157,19 +154,12 @@ func (b *schemaBuilder) fill(def *ast.Definition, in *introspectedType) {
 	for _, f := range in.Fields {
 		field := &ast.FieldDefinition{Name: f.Name, Type: b.typeOf(&f.Type)}
 		for _, a := range f.Args {
-			field.Arguments = append(field.Arguments,
-				&ast.ArgumentDefinition{Name: a.Name, Type: b.typeOf(&a.Type), DefaultValue: defaultValue(a)})
+			field.Arguments = append(field.Arguments, &ast.ArgumentDefinition{Name: a.Name, Type: b.typeOf(&a.Type)})
 		}
 		def.Fields = append(def.Fields, field)
 	}
 	for _, f := range in.InputFields {
-		def.Fields = append(def.Fields, &ast.FieldDefinition{Name: f.Name, Type: b.typeOf(&f.Type), DefaultValue: defaultValue(f)})
-	}
-	for _, v := range in.EnumValues {
-		def.EnumValues = append(def.EnumValues, &ast.EnumValueDefinition{Name: v.Name})
-	}
-	for _, i := range in.Interfaces {
-		def.Interfaces = append(def.Interfaces, i.Name)
+		def.Fields = append(def.Fields, &ast.FieldDefinition{Name: f.Name, Type: b.typeOf(&f.Type)})
 	}
 	b.relations(def, in)
 }
@@ -186,7 +176,6 @@ func (b *schemaBuilder) relations(def *ast.Definition, in *introspectedType) {
 				return
 			}
 			b.schema.AddPossibleType(def.Name, possible)
-			b.schema.AddImplements(possible.Name, def)
 			if def.Kind == ast.Union {
 				def.Types = append(def.Types, possible.Name)
 			}
@@ -210,12 +199,4 @@ func (b *schemaBuilder) typeOf(ref *introspectedRef) *ast.Type {
 	default:
 		return ast.ListType(b.typeOf(ref.OfType), nil)
 	}
-}
-
-// defaultValue keeps the text that introspection gives; nobody here evaluates it.
-func defaultValue(in introspectedInput) *ast.Value {
-	if in.DefaultValue == nil {
-		return nil
-	}
-	return &ast.Value{Raw: *in.DefaultValue, Kind: ast.EnumValue}
 }
