@@ -55,7 +55,8 @@ func (r *Roles) Known(role identity.Role) bool {
 	if roles, is := joined(role); is {
 		return !slices.ContainsFunc(roles, func(one identity.Role) bool { return !r.Known(one) })
 	}
-	return slices.Contains(r.Names(), role)
+	_, custom := r.custom[role]
+	return custom || slices.Contains(identity.Roles(), role)
 }
 
 // Parse reads a role's name as a person typed it.
