@@ -119,7 +119,7 @@ scale: postgresql ## the plan of every query on 10 million audit events, on both
 fuzz: ## run every fuzz target for FUZZTIME (1m)
 	@for target in $$(grep -rlE '^func Fuzz' --include='*_test.go' internal | xargs grep -hoE '^func Fuzz[A-Za-z]+' | sed 's/func //' | sort -u); do \
 		package=$$(grep -rlE "^func $$target\(" --include='*_test.go' internal | head -1 | xargs dirname); \
-		echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) ./$$package || exit 1; \
+		echo "== $$package $$target"; go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 100x ./$$package || exit 1; \
 	done
 
 .PHONY: language

@@ -68,6 +68,28 @@ func checkReadsBack(t *testing.T, op *Operation) {
 	}
 }
 
+// FuzzFieldsOf checks that an object is taken apart as encoding/json does it.
+func FuzzFieldsOf(f *testing.F) {
+	for _, text := range []string{
+		`{}`, "\t{ \"a\" :\r\n1 , \"b\": [ 1, {\"c\":\"}\"} ] ,\"\":\"\\\"\"}\n", `{"\u0061":-1.5e+3,"x":true}`, `[{"a":1}]`, `null`, `"{}"`, ` 1`,
+		`{"query":"{a(x:\"}\")}","variables":{"x":[[]]},"operationName":null}`, `{"a":{},"b":[],"c":""}`,
+	} {
+		f.Add([]byte(text))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if checkJSON(data, DefaultLimits().Depth) != nil {
+			return
+		}
+		var want map[string]json.RawMessage
+		if json.Unmarshal(data, &want) != nil {
+			want = nil
+		}
+		if diff := cmp.Diff(want, fieldsOf(data)); diff != "" {
+			t.Errorf("-encoding/json +fieldsOf:\n%s", diff)
+		}
+	})
+}
+
 // FuzzReadHTTP checks that what is read from any door reads back as the same from the one that is forwarded to.
 func FuzzReadHTTP(f *testing.F) {
 	const asJSON = "application/json"

@@ -93,11 +93,7 @@ func push(open []jsonContainer, object bool) []jsonContainer {
 
 // add notes a key, given as its JSON text, and reports whether it is new. Spellings such as "\u0071uery" are one key.
 func (c *jsonContainer) add(text []byte) bool {
-	key := text[1 : len(text)-1]
-	if bytes.IndexByte(key, '\\') >= 0 {
-		plain, _ := jsonString(text)
-		key = []byte(plain)
-	}
+	key := plainKey(text)
 	if c.keys != nil {
 		before := len(c.keys)
 		c.keys[string(key)] = struct{}{}
@@ -113,6 +109,16 @@ func (c *jsonContainer) add(text []byte) bool {
 		}
 	}
 	return true
+}
+
+// plainKey is what the JSON text of a key says.
+func plainKey(text []byte) []byte {
+	key := text[1 : len(text)-1]
+	if bytes.IndexByte(key, '\\') < 0 {
+		return key
+	}
+	plain, _ := jsonString(text)
+	return []byte(plain)
 }
 
 // stringLength is the length of the string literal, quotes included, at the start of text that is known to be whole.
@@ -163,8 +169,8 @@ func readObject(data []byte, maxDepth int, known ...string) (map[string]json.Raw
 	if err := checkJSON(data, maxDepth); err != nil {
 		return nil, err
 	}
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(data, &fields); err != nil || fields == nil {
+	fields := fieldsOf(data)
+	if fields == nil {
 		return nil, badRequest("the request must be a JSON object")
 	}
 	for key := range fields {
@@ -175,6 +181,64 @@ func readObject(data []byte, maxDepth int, known ...string) (map[string]json.Raw
 		}
 	}
 	return fields, nil
+}
+
+// fieldsOf are the parts of an object whose text went through checkJSON, so that it need not be read a third and a fourth time;
+// nil: it is no object.
+func fieldsOf(data []byte) map[string]json.RawMessage {
+	const space = " \t\r\n"
+	rest := bytes.TrimLeft(data, space)
+	if rest[0] != '{' {
+		return nil
+	}
+	fields := make(map[string]json.RawMessage, 3) // a query has no more
+	rest = bytes.TrimLeft(rest[1:], space)
+	for rest[0] != '}' {
+		name := rest[:stringLength(rest)]
+		key := string(plainKey(name))
+		rest = bytes.TrimLeft(rest[len(name):], space)
+		rest = bytes.TrimLeft(rest[1:], space) // the colon
+		value := rest[:valueLength(rest)]
+		fields[key] = value
+		rest = bytes.TrimLeft(rest[len(value):], space)
+		if rest[0] == ',' {
+			rest = bytes.TrimLeft(rest[1:], space)
+		}
+	}
+	return fields
+}
+
+// valueLength is the length of the value at the start of text that is known to be whole.
+func valueLength(text []byte) int {
+	depth := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i += stringLength(text[i:]) - 1
+		case '{', '[':
+			depth++
+			continue
+		case '}', ']':
+			depth--
+		default:
+			if depth == 0 {
+				return i + scalarLength(text[i:])
+			}
+			continue
+		}
+		if depth == 0 {
+			return i + 1
+		}
+	}
+	return len(text)
+}
+
+// scalarLength is the length of a number, true, false or null.
+func scalarLength(text []byte) int {
+	if end := bytes.IndexAny(text, ",]} \t\r\n"); end >= 0 {
+		return end
+	}
+	return len(text)
 }
 
 // jsonString is the value of a JSON string, and false for every other kind of value.
