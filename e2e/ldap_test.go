@@ -321,9 +321,11 @@ func noSecretAnywhere(t *testing.T, k *kit) {
 func TestActiveDirectory(t *testing.T) {
 	t.Parallel()
 	s := directory.StartSamba(t)
-	for _, name := range []string{"ada", "vic", "dora", "mia"} {
+	for _, name := range []string{"ada", "vic", "dora", "mia", "pia"} {
 		s.AddPerson(name)
 	}
+	s.AddGroup("Dagster Editors", directory.DomainPerson("pia"))
+	s.MakePrimary("pia", "Dagster Editors")
 	s.AddGroup("Dagster Admins", directory.DomainPerson("ada"))
 	s.AddGroup("Analysts", directory.DomainPerson("vic"), directory.DomainPerson("dora"), directory.DomainPerson("mia"))
 	s.AddGroup("Dagster Users", directory.DomainGroup("Analysts"))
@@ -331,7 +333,8 @@ func TestActiveDirectory(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "authkit.yaml")
 	text := "backend: ldap\nldap_preset: ad\nldap_nested_groups: true\nldap_server: " + s.SecureURL + "\nldap_ca_cert: " + s.File +
 		"\nldap_base_dn: " + directory.DomainBase + "\nldap_bind_dn: svc@" + directory.Domain + "\nldap_bind_password: " + directory.Password("svc") +
-		"\nrefresh_interval: 10s\ngroups:\n  - group: Dagster Admins\n    role: admin\n  - group: CN=Dagster Users," + directory.DomainGroups + "\n    role: launcher\n"
+		"\nrefresh_interval: 10s\ngroups:\n  - group: Dagster Admins\n    role: admin\n  - group: CN=Dagster Users," + directory.DomainGroups + "\n    role: launcher\n" +
+		"  - group: Dagster Editors\n    role: editor\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -345,6 +348,9 @@ func TestActiveDirectory(t *testing.T) {
 	}
 	if got := dora.whoAmI(); got.Role != "launcher" || got.Username != "dora" {
 		t.Errorf("dora, by a group in a group: got %+v, want a launcher", got)
+	}
+	if got := k.fromDirectory("pia").whoAmI(); got.Role != "editor" {
+		t.Errorf("pia, by her primary group: got %+v, want an editor", got)
 	}
 	if resp, body := k.anonymous().login("mia", directory.Password("mia")); resp.StatusCode != http.StatusUnauthorized || !strings.Contains(body, "has to be changed") {
 		t.Errorf("mia, who must change her password: got %d\n%s", resp.StatusCode, body)

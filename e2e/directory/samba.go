@@ -143,6 +143,21 @@ func (s *Samba) AddGroup(name string, members ...string) {
 	s.Add(DomainGroup(name), attributes...)
 }
 
+// MakePrimary makes a group of the person the primary one: the domain then takes the person out of its members.
+func (s *Samba) MakePrimary(person, group string) {
+	s.t.Helper()
+	s.do("find the group "+group, func(c *ldap.Conn) error {
+		found, err := c.Search(ldap.NewSearchRequest(DomainGroup(group), ldap.ScopeBaseObject, ldap.NeverDerefAliases, 1, 0, false,
+			"(objectClass=group)", []string{"primaryGroupToken"}, nil))
+		if err != nil {
+			return err
+		}
+		request := ldap.NewModifyRequest(DomainPerson(person), nil)
+		request.Replace("primaryGroupID", found.Entries[0].GetAttributeValues("primaryGroupToken"))
+		return c.Modify(request)
+	})
+}
+
 // DomainPerson is where the person of that name is.
 func DomainPerson(name string) string { return "cn=" + name + "," + DomainPeople }
 

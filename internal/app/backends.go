@@ -80,7 +80,8 @@ func LDAPOptions(cfg config.Config, roles *policy.Roles, log zerolog.Logger) lda
 		Servers: l.Servers, StartTLS: l.UseTLS, CACert: l.CACert, Timeout: l.Timeout,
 		BindDN: l.BindDN, BindPassword: l.BindPassword.Reveal(), BaseDN: l.BaseDN, UserFilter: l.UserFilter,
 		SubjectAttribute: l.SubjectAttribute, NameAttribute: l.NameAttribute, EmailAttribute: l.EmailAttribute, FullNameAttributes: l.FullName,
-		MemberOf: l.Groups == config.LDAPMemberOf, GroupBaseDN: l.GroupBaseDN, GroupFilter: l.GroupFilter, RoleAttribute: l.RoleAttribute,
+		MemberOf: l.Groups == config.LDAPMemberOf, GroupBaseDN: l.GroupBaseDN, GroupFilter: l.GroupFilter, Nested: l.NestedGroups,
+		RoleAttribute:   l.RoleAttribute,
 		ActiveDirectory: l.ActiveDirectory(),
 		Rules:           slices.Concat(cfg.RulesFor(identity.SourceLDAP), l.GroupRules()), Default: cfg.DefaultRole, Roles: roles, Log: log,
 	}

@@ -67,11 +67,16 @@ func (b *Backend) groups(ctx context.Context, p person) (g groups, err error) {
 			}
 		}
 	}
+	sid, primary, err := b.primaryGroup(ctx, p)
+	if err != nil {
+		return g, err
+	}
 	if !b.MemberOf {
-		err = b.searchGroups(ctx, p, &g)
+		err = b.searchGroups(ctx, p, &g, sid, primary)
 		return g, err
 	}
 	b.memberOf(p, &g)
+	g.add(primary)
 	return g, nil
 }
 
@@ -92,9 +97,19 @@ func (b *Backend) memberOf(p person, g *groups) {
 	}
 }
 
-// searchGroups asks which groups name the person. The DN is escaped as a value: brackets and stars of a name are no filter.
-func (b *Backend) searchGroups(ctx context.Context, p person, g *groups) error {
-	filter := strings.NewReplacer(dnPlace, ldap.EscapeFilter(p.entry.DN), namePlace, ldap.EscapeFilter(p.user.Name)).Replace(b.GroupFilter)
+// searchGroups asks which groups name the person, and which is the primary one: that is found below the base for groups as any
+// other, or not at all. The DN is escaped as a value: brackets and stars of a name are no filter.
+func (b *Backend) searchGroups(ctx context.Context, p person, g *groups, sid []byte, primary string) error {
+	of := func(dn string) string {
+		return strings.NewReplacer(dnPlace, ldap.EscapeFilter(dn), namePlace, ldap.EscapeFilter(p.user.Name)).Replace(b.GroupFilter)
+	}
+	filter := of(p.entry.DN)
+	if sid != nil {
+		filter = "(|" + filter + "(&(objectClass=group)(objectSid=" + escapeOctets(sid) + ")))"
+	}
+	if primary != "" {
+		filter = "(|" + filter + of(primary) + ")"
+	}
 	var found []*ldap.Entry
 	err := b.asSearcher(ctx, func(c *conn) (err error) {
 		var cut bool

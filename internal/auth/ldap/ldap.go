@@ -50,9 +50,11 @@ type Options struct {
 	// {username}, in GroupBaseDN.
 	MemberOf                 bool
 	GroupBaseDN, GroupFilter string
+	// Nested says that GroupFilter finds the groups of groups as well.
+	Nested bool
 	// RoleAttribute is an attribute whose values name roles; empty: there is none.
 	RoleAttribute string
-	// ActiveDirectory reads what that one alone has: disabled and expired accounts.
+	// ActiveDirectory reads what that one alone has: disabled and expired accounts, and primary groups.
 	ActiveDirectory bool
 
 	// Rules give roles by groups, DNs or names; Default is the role of those whom they give none; Roles are those that there are.

@@ -37,7 +37,7 @@ func (b *Backend) attributes() []string {
 		names = append(names, b.RoleAttribute)
 	}
 	if b.ActiveDirectory {
-		names = append(names, "userAccountControl", "accountExpires")
+		names = append(names, "userAccountControl", "accountExpires", "objectSid", "primaryGroupID")
 	}
 	seen := map[string]bool{}
 	return slices.DeleteFunc(names, func(name string) bool {
@@ -110,11 +110,16 @@ func (b *Backend) subjectFilter(subject string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	return "(" + b.SubjectAttribute + "=" + escapeOctets(raw) + ")", nil
+}
+
+// escapeOctets writes a value that is no text for a filter (RFC 4515, section 3).
+func escapeOctets(raw []byte) string {
 	var value strings.Builder
 	for _, octet := range raw {
 		fmt.Fprintf(&value, `\%02x`, octet)
 	}
-	return "(" + b.SubjectAttribute + "=" + value.String() + ")", nil
+	return value.String()
 }
 
 // guidText writes a GUID as Microsoft's tools do. Its first three fields are little-endian in the directory (MS-DTYP, 2.3.4.2).

@@ -35,7 +35,7 @@ func activeDirectory(t *testing.T, s *directory.Samba) ldap.Options {
 
 // nested are the options with groups in groups.
 func nested(o ldap.Options) ldap.Options {
-	o.MemberOf, o.GroupFilter = false, "(&(objectClass=group)(member:1.2.840.113556.1.4.1941:={dn}))"
+	o.MemberOf, o.Nested, o.GroupFilter = false, true, "(&(objectClass=group)(member:1.2.840.113556.1.4.1941:={dn}))"
 	return o
 }
 
@@ -109,6 +109,7 @@ func TestActiveDirectory(t *testing.T) {
 			}
 		}
 	})
+	t.Run("primary group", func(t *testing.T) { primaryGroup(t, s, o) })
 	t.Run("refresh", func(t *testing.T) { refreshInDomain(t, s, b) })
 	t.Run("in clear", func(t *testing.T) {
 		plain := o
@@ -119,6 +120,66 @@ func TestActiveDirectory(t *testing.T) {
 		plain.StartTLS = true
 		mustSignIn(t, backend(t, plain), "ada")
 	})
+}
+
+// primaryGroup: the group that has no member of that kind counts as all others do, in each way to ask for groups. One of a person
+// who was moved out of Domain Users is no longer that.
+func primaryGroup(t *testing.T, s *directory.Samba, o ldap.Options) {
+	s.AddPerson("pia")
+	s.AddPerson("poul")
+	s.AddGroup("Prime", directory.DomainPerson("pia"))
+	s.AddGroup("Above Prime", directory.DomainGroup("Prime"))
+	s.AddGroup("Above All", "cn=Domain Users,cn=Users,"+directory.DomainBase)
+	s.MakePrimary("pia", "Prime")
+	s.DeleteValue("cn=Domain Users,cn=Users,"+directory.DomainBase, "member", directory.DomainPerson("pia"))
+	byMember := func(o ldap.Options) ldap.Options {
+		o.MemberOf, o.GroupFilter = false, "(&(objectClass=group)(member={dn}))"
+		return o
+	}
+	within := func(o ldap.Options, base string) ldap.Options { o.GroupBaseDN = base; return o }
+	for _, tc := range []struct {
+		name, who, group string
+		o                ldap.Options
+		want             bool
+	}{
+		{"memberOf", "pia", "Prime", o, true},
+		{"memberOf, by DN", "pia", directory.DomainGroup("Prime"), o, true},
+		{"memberOf knows no groups in groups", "pia", "Above Prime", o, false},
+		{"memberOf, moved out of Domain Users", "pia", "Domain Users", o, false},
+		{"memberOf, Domain Users", "poul", "Domain Users", o, true},
+		{"memberOf, another's primary group", "poul", "Prime", o, false},
+		{"search", "pia", "Prime", byMember(o), true},
+		{"search, not nested", "pia", "Above Prime", byMember(o), false},
+		{"search, Domain Users", "poul", "Domain Users", byMember(o), true},
+		{"search, another's primary group", "poul", "Prime", byMember(o), false},
+		{"nested", "pia", "Prime", nested(o), true},
+		{"nested, the group's group", "pia", "Above Prime", nested(o), true},
+		{"nested, moved out of Domain Users", "pia", "Above All", nested(o), false},
+		{"nested, Domain Users", "poul", "Domain Users", nested(o), true},
+		{"nested, Domain Users' group", "poul", "Above All", nested(o), true},
+		{"nested, another's primary group", "poul", "Above Prime", nested(o), false},
+		{"not below the base for groups", "poul", "Domain Users", within(byMember(o), directory.DomainGroups), false},
+		{"nested, not below the base for groups", "poul", "Domain Users", within(nested(o), directory.DomainGroups), false},
+		{"nested, through a group not below the base", "poul", "Above All", within(nested(o), directory.DomainGroups), true},
+		{"as if it were another directory", "pia", "Prime", func() ldap.Options { o := o; o.ActiveDirectory = false; return o }(), false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tc.o.Rules = []identity.GroupRule{{Source: "ldap", Group: "Analysts", Role: "viewer"}}
+			if _, err := signIn(t, backend(t, tc.o), tc.who); !isWithoutRole(err) {
+				t.Errorf("without a rule for the group: got %v, want a NoRoleError", err)
+			}
+			tc.o.Rules = append(tc.o.Rules, identity.GroupRule{Source: "ldap", Group: tc.group, Role: "launcher"})
+			user, err := signIn(t, backend(t, tc.o), tc.who)
+			if tc.want && (err != nil || user.Role != identity.Launcher) || !tc.want && !isWithoutRole(err) {
+				t.Errorf("with a rule for %s: got %q, %v, want a launcher: %t", tc.group, user.Role, err, tc.want)
+			}
+		})
+	}
+}
+
+func isWithoutRole(err error) bool {
+	_, is := errors.AsType[*auth.NoRoleError](err)
+	return is
 }
 
 func refreshInDomain(t *testing.T, s *directory.Samba, b *ldap.Backend) {
