@@ -35,6 +35,7 @@ type Slapd struct {
 	URL, SecureURL string
 	t              testing.TB
 	dir, path      string
+	conf           string
 	*process
 }
 
@@ -45,14 +46,12 @@ func StartSlapd(t testing.TB) *Slapd {
 	s.URL, s.SecureURL = fmt.Sprintf("ldap://localhost:%d", FreePort(t)), fmt.Sprintf("ldaps://localhost:%d", FreePort(t))
 	s.dial = s.asRoot
 	cert, key := s.Issue("localhost")
-	s.write("slapd.conf", strings.NewReplacer("@DIR@", s.dir, "@CA@", s.File, "@CERT@", cert, "@KEY@", key).Replace(slapdConf))
-	s.write("data.ldif", people())
+	s.conf = strings.NewReplacer("@DIR@", s.dir, "@CA@", s.File, "@CERT@", cert, "@KEY@", key).Replace(slapdConf)
+	s.write("slapd.conf", s.conf)
 	if err := os.Mkdir(filepath.Join(s.dir, "db"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command(find(t, "slapadd", "slapd"), "-q", "-f", filepath.Join(s.dir, "slapd.conf"), "-l", filepath.Join(s.dir, "data.ldif")).CombinedOutput(); err != nil {
-		t.Fatalf("filling the directory: %v\n%s", err, out)
-	}
+	s.load(people())
 	s.Start()
 	t.Cleanup(s.Stop)
 	// By the server, as slapadd leaves memberof's work undone.
@@ -85,6 +84,25 @@ func (s *Slapd) Start() {
 		}
 		return err == nil
 	})
+}
+
+// Restart starts the server anew with these lines in its database's settings, in place of those of an earlier call, and with these
+// entries, in LDIF, more.
+func (s *Slapd) Restart(settings, ldif string) {
+	s.t.Helper()
+	s.Stop()
+	s.write("slapd.conf", s.conf+settings+"\n")
+	s.load(ldif)
+	s.Start()
+}
+
+// load adds entries in LDIF while the server does not run.
+func (s *Slapd) load(ldif string) {
+	s.t.Helper()
+	s.write("data.ldif", ldif)
+	if out, err := exec.Command(find(s.t, "slapadd", "slapd"), "-q", "-f", filepath.Join(s.dir, "slapd.conf"), "-l", filepath.Join(s.dir, "data.ldif")).CombinedOutput(); err != nil {
+		s.t.Fatalf("filling the directory: %v\n%s", err, out)
+	}
 }
 
 // Stop ends the server.

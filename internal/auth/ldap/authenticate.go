@@ -98,7 +98,7 @@ func (b *Backend) isNamed(entry *ldap.Entry, name string) bool {
 // people searches entries of people: one, or two when there are more.
 func (b *Backend) people(ctx context.Context, filter string) (found []*ldap.Entry, err error) {
 	err = b.asSearcher(ctx, func(c *conn) error {
-		found, _, err = c.search(ctx, b.BaseDN, 2, filter, b.attributes())
+		found, err = c.search(ctx, b.BaseDN, 2, filter, b.attributes()...)
 		return err
 	})
 	if _, said := errors.AsType[*ldap.Error](err); said && !errors.Is(err, auth.ErrUnavailable) {

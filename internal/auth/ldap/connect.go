@@ -238,27 +238,6 @@ func (c *conn) bind(ctx context.Context, dn, password string) (*ldap.SimpleBindR
 	return result, err
 }
 
-// search never follows referrals or aliases: only the servers of the settings are asked, and only about what is below the base.
-// It reads at most that many entries, and cut says that there were more.
-func (c *conn) search(ctx context.Context, base string, most int, filter string, attributes []string) (entries []*ldap.Entry, cut bool, err error) {
-	err = c.do(ctx, func() error {
-		request := ldap.NewSearchRequest(base, ldap.ScopeWholeSubtree, ldap.NeverDerefAliases, most, int(c.timeout.Seconds()), false, filter, attributes, nil)
-		request.EnforceSizeLimit = true
-		found, err := c.Search(request)
-		switch {
-		case errors.Is(err, ldap.ErrSizeLimitExceeded):
-			c.broken, cut = true, true // the rest of the answer is still to come
-		case ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded):
-			cut = true
-		case err != nil:
-			return err
-		}
-		entries = found.Entries
-		return nil
-	})
-	return entries, cut, err
-}
-
 // close waits for nobody: go-ldap's own Close does, for as long as the connection's reader does.
 func (c *conn) close() {
 	_ = c.frames.SetDeadline(time.Now())

@@ -15,7 +15,8 @@ import (
 	"dagster-authkit/internal/identity"
 )
 
-// mostGroups is more than a Windows logon can have (1,015).
+// mostGroups is more than a Windows logon can have (1,015). Whoever is in more can't sign in, as a role by some of them would
+// depend on which these are.
 const mostGroups = 5000
 
 // longestGroup is in bytes, as in the rules of the config file.
@@ -110,20 +111,20 @@ func (b *Backend) searchGroups(ctx context.Context, p person, g *groups, sid []b
 	if primary != "" {
 		filter = "(|" + filter + of(primary) + ")"
 	}
-	var found []*ldap.Entry
+	var found []string
 	err := b.asSearcher(ctx, func(c *conn) (err error) {
-		var cut bool
-		if found, cut, err = c.search(ctx, b.GroupBaseDN, mostGroups, filter, []string{"1.1"}); cut {
-			b.Log.Warn().Str("dn", p.entry.DN).Int("read", len(found)).
-				Msg("not all groups of a person were read, as there are too many: narrow DAGSTER_AUTH_LDAP_GROUP_BASE_DN or _GROUP_FILTER")
-		}
+		found, err = c.searchDNs(ctx, b.GroupBaseDN, mostGroups, filter)
 		return err
 	})
-	if _, said := errors.AsType[*ldap.Error](err); said && !errors.Is(err, auth.ErrUnavailable) {
-		return fmt.Errorf("%w: searching groups in DAGSTER_AUTH_LDAP_GROUP_BASE_DN: %w", auth.ErrUnavailable, explained(err))
+	_, said := errors.AsType[*ldap.Error](err)
+	switch {
+	case errors.Is(err, errTooMany):
+		return fmt.Errorf("%w: %s is in more than %d groups: narrow DAGSTER_AUTH_LDAP_GROUP_BASE_DN or _GROUP_FILTER", auth.ErrUnavailable, p.entry.DN, mostGroups)
+	case said && !errors.Is(err, auth.ErrUnavailable):
+		return fmt.Errorf("%w: searching groups of %s in DAGSTER_AUTH_LDAP_GROUP_BASE_DN: %w", auth.ErrUnavailable, p.entry.DN, explained(err))
 	}
-	for _, entry := range found {
-		g.add(entry.DN)
+	for _, dn := range found {
+		g.add(dn)
 	}
 	return err
 }

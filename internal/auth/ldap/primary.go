@@ -27,7 +27,7 @@ func (b *Backend) primaryGroup(ctx context.Context, p person) (sid []byte, dn st
 	var found []*ldap.Entry
 	err = b.asSearcher(ctx, func(c *conn) error {
 		// In place of a base: this entry, wherever it is (MS-ADTS, 3.1.1.3.1.2.4).
-		found, _, err = c.search(ctx, fmt.Sprintf("<SID=%x>", sid), 1, "(objectClass=group)", []string{"1.1"})
+		found, err = c.search(ctx, fmt.Sprintf("<SID=%x>", sid), 1, "(objectClass=group)", "1.1")
 		return err
 	})
 	said, ok := errors.AsType[*ldap.Error](err)

@@ -85,6 +85,7 @@ func explained(err error) error {
 		ldap.LDAPResultOperationsError:             "the server wants an account: set DAGSTER_AUTH_LDAP_BIND_DN",
 		ldap.LDAPResultInappropriateAuthentication: "the entry has no password",
 		ldap.LDAPResultUnwillingToPerform:          "the server does not want to",
+		ldap.LDAPResultSizeLimitExceeded:           "the server gives this account no more entries: raise its limit, or narrow the base or the filter",
 	}[said.ResultCode]
 	if why := reasons(dataOf(said)); why != "" {
 		hint = why
