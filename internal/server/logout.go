@@ -36,30 +36,37 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 		s.storeFault(w, r, err, "loading the session")
 		return
 	}
-	id, err := s.Sessions.End(w, r)
+	ended, err := s.Sessions.End(w, r)
 	if err != nil && !errors.Is(err, session.ErrNone) {
 		s.storeFault(w, r, err, "ending the session")
 		return
 	}
+	s.signedOut(r, ended)
 	next := s.prefix + "/auth/logout"
+	// Whom the proxy names beside the cookie of a session is somebody else, and signs out as well.
 	if presented, err := s.present(r); err == nil && presented != nil && !presented.Token {
-		id = presented.Identity
+		s.signedOut(r, presented.Identity)
 		if s.LogoutURL != "" {
 			next = s.LogoutURL
 		}
 	}
-	if !id.Nobody() {
-		if err := s.Trail.Record(r.Context(), signInEvent(r, audit.EventLogout, audit.StatusSuccess, id)); err != nil {
-			// The session is gone, which is what was asked for: the missing row is told to the log.
-			logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
-		}
-	}
-	if onward := s.onward(r, by, id); onward != "" {
+	if onward := s.onward(r, by, ended); onward != "" {
 		s.pages.Leaving(w, LeavingData{Onward: onward})
 		return
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	http.Redirect(w, r, next, http.StatusSeeOther)
+}
+
+// signedOut writes down who signed out.
+func (s *Server) signedOut(r *http.Request, id identity.Identity) {
+	if id.Nobody() {
+		return
+	}
+	if err := s.Trail.Record(r.Context(), signInEvent(r, audit.EventLogout, audit.StatusSuccess, id)); err != nil {
+		// The session is gone, which is what was asked for: the missing row is told to the log.
+		logFrom(r.Context()).Error().Err(err).Msg("storing the audit event failed")
+	}
 }
 
 // onward is where somebody's session at their provider ends. It is led to by a page and no redirect: the policy of the page with
