@@ -15,8 +15,6 @@ import (
 )
 
 const (
-	// maxEmail is the longest address that SMTP can carry, in bytes (RFC 5321, 4.5.3.1.3, less the angle brackets).
-	maxEmail = 254
 	// maxFullName is in characters: the longest that still is a name in a menu.
 	maxFullName = 128
 	// startedBy is who made the admin of DAGSTER_AUTH_ADMIN_USER.
@@ -115,7 +113,7 @@ func checkEmail(email string) error {
 		return nil
 	}
 	address, err := mail.ParseAddress(email)
-	if err != nil || address.Address != email || len(email) > maxEmail || strings.ContainsFunc(email, unicode.IsControl) {
+	if err != nil || address.Address != email || identity.CheckEmail(email) != nil {
 		return fmt.Errorf("%.80q is not an email address: give one like alice@example.org", email)
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// maxText bounds an email address or a full name, in bytes: RFC 5321, 4.5.3.1, has 254 for the former.
+	// maxText bounds a full name or a subject, in bytes.
 	maxText = 254
 	// maxGroupsText bounds the groups' header, in bytes.
 	maxGroupsText = 16 << 10
@@ -135,8 +135,8 @@ func checkUser(user identity.User) error {
 	if err == nil && strings.Contains(user.Name, ",") {
 		err = fmt.Errorf("the name has a comma, as two headers have that were joined")
 	}
-	if err == nil {
-		err = checkText("email address", user.Email)
+	if err == nil && user.Email != "" {
+		err = identity.CheckEmail(user.Email)
 	}
 	if err == nil {
 		err = checkText("full name", user.FullName)

@@ -199,6 +199,7 @@ func TestTokens(t *testing.T) {
 		"an address that is not verified": {es(map[string]any{"email_verified": false}), "", "not verified"},
 		"no address":                      {es(map[string]any{"email": nil}), "", "NAME_NOT_TAKEN"},
 		"an address that is no text":      {es(map[string]any{"email": map[string]any{"a": 1}}), "", "NAME_NOT_TAKEN"},
+		"an address with what is unseen":  {es(map[string]any{"email": "vi\u200dc@example.com"}), "", "NAME_NOT_TAKEN"},
 		"an address with a line":          {es(map[string]any{"email": "vic@x\nadmin"}), "", "NAME_NOT_TAKEN"},
 		"groups that are numbers":         {es(map[string]any{"custom": map[string]any{"groups": []int{1}}}), "", "GROUPS_UNCLEAR"},
 		"an unknown key":                  {jwt.Sign(t, ecKey, jose.ES256, "unknown", good(nil)), "", "no key is called"},

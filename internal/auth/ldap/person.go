@@ -65,7 +65,7 @@ func (b *Backend) read(entry *ldap.Entry) (person, error) {
 	}
 	return person{entry: entry, user: identity.User{
 		Backend: backendName, Subject: subject, Name: name,
-		Email: first(entry, b.EmailAttribute), FullName: first(entry, b.FullNameAttributes...),
+		Email: b.email(entry), FullName: first(entry, b.FullNameAttributes...),
 	}}, nil
 }
 
@@ -77,6 +77,16 @@ func first(entry *ldap.Entry, attributes ...string) string {
 				!strings.ContainsAny(value, "\x00\r\n") {
 				return value
 			}
+		}
+	}
+	return ""
+}
+
+// email is the first address of the entry that is taken, or "".
+func (b *Backend) email(entry *ldap.Entry) string {
+	for _, value := range entry.GetEqualFoldAttributeValues(b.EmailAttribute) {
+		if value = strings.TrimSpace(value); identity.CheckEmail(value) == nil {
+			return value
 		}
 	}
 	return ""

@@ -79,6 +79,14 @@ func TestActiveDirectory(t *testing.T) {
 			}
 		}
 	})
+	t.Run("email address", func(t *testing.T) {
+		for mail, want := range map[string]string{"ada\u200b@example.com": "", "\u202eada@example.com": "", "ad@a@example.com": "ad@a@example.com", "ada@example.com": "ada@example.com"} {
+			s.Replace(directory.DomainPerson("ada"), "mail", mail)
+			if user := mustSignIn(t, b, "ada"); user.Email != want {
+				t.Errorf("%q: got the address %q, want %q", mail, user.Email, want)
+			}
+		}
+	})
 	t.Run("groups", func(t *testing.T) {
 		if user := mustSignIn(t, b, "vic"); user.Role != identity.Viewer || len(user.RuleGrants) != 0 {
 			t.Errorf("by memberOf: got %s, %v, want viewer and no grant", user.Role, user.RuleGrants)
