@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/remote"
 )
 
 // balancer verifies the tokens of AWS's Application Load Balancer. They are nearly JWTs: each part is padded, which no JWT
@@ -60,7 +61,6 @@ type balancerHeader struct {
 	Signer    string           `json:"signer"`
 	Issuer    string           `json:"iss"`
 	Expiry    *jwt.NumericDate `json:"exp"`
-	Critical  []string         `json:"crit"`
 }
 
 func (b *balancer) verify(ctx context.Context, text string) (claims, error) {
@@ -82,12 +82,13 @@ func (b *balancer) verify(ctx context.Context, text string) (claims, error) {
 	switch {
 	case header.Algorithm != "ES256":
 		return claims{}, fmt.Errorf("its algorithm is %.20q, not ES256", header.Algorithm)
-	case header.Critical != nil:
-		return claims{}, errors.New("it has extensions that nobody knows")
 	case header.Signer != b.signer:
 		return claims{}, fmt.Errorf("it is signed by %.256q, which is not the load balancer", header.Signer)
 	case !balancerKeyID.MatchString(header.KeyID):
 		return claims{}, errors.New("it does not name its key")
+	}
+	if err := remote.CheckHeader(text, kindOfToken); err != nil {
+		return claims{}, err
 	}
 	key, err := b.key(ctx, header.KeyID)
 	if err != nil {

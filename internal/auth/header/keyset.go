@@ -54,6 +54,9 @@ func (s *keySet) verify(ctx context.Context, text string) (claims, error) {
 	if err != nil {
 		return claims{}, fmt.Errorf("read it: %w", err)
 	}
+	if err := remote.CheckHeader(text, kindOfToken); err != nil {
+		return claims{}, err
+	}
 	if len(token.Headers) != 1 || token.Headers[0].KeyID == "" {
 		return claims{}, errors.New("it does not name its key")
 	}

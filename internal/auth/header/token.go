@@ -19,6 +19,8 @@ const (
 	maxToken = 16 << 10
 	// leeway is how far the proxy's clock may be from ours.
 	leeway = 30 * time.Second
+	// kindOfToken is the type that the proxies' documentation shows (Cloudflare leaves it out).
+	kindOfToken = "jwt"
 	// maxTrust bounds how long a token that was verified is believed without looking again: its key may be withdrawn.
 	maxTrust = 5 * time.Minute
 )

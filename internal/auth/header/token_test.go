@@ -162,6 +162,10 @@ func TestTokens(t *testing.T) {
 	b := tokenBackend(t, keys.URL, nil)
 	now := time.Now()
 	es := func(change map[string]any) string { return jwt.Sign(t, ecKey, jose.ES256, "ec", good(change)) }
+	headed := func(header map[string]any) string {
+		header["kid"] = "ec"
+		return jwt.SignWith(t, ecKey, jose.ES256, header, good(nil))
+	}
 	control := es(nil)
 	for name, tc := range map[string]struct {
 		token string
@@ -207,6 +211,11 @@ func TestTokens(t *testing.T) {
 		"a small RSA key":                 {jwt.Sign(t, smallKey, jose.RS256, "small", good(nil)), "", "no key is called"},
 		"a key for encryption":            {jwt.Sign(t, ecKey, jose.ES256, "secrets", good(nil)), "", "no key is called"},
 		"two keys of one ID":              {jwt.Sign(t, ecKey, jose.ES256, "twice", good(nil)), "", "no key is called"},
+		"no type":                         {headed(map[string]any{}), "header:" + issuer + "|4711 viewer", ""},
+		"an access token":                 {headed(map[string]any{"typ": "at+jwt"}), "", "of the type"},
+		"a logout token":                  {headed(map[string]any{"typ": "logout+jwt"}), "", "of the type"},
+		"packed":                          {headed(map[string]any{"typ": "JWT", "zip": "DEF"}), "", "zip"},
+		"an extension":                    {headed(map[string]any{"crit": []string{"b64"}, "b64": true}), "", "crit"},
 		"a changed body":                  {strings.Replace(control, ".", ".e30", 1), "", "verify it"},
 		"huge":                            {es(map[string]any{"padding": strings.Repeat("x", 20_000)}), "", "more than 16384"},
 		"no token":                        {"abc", "", "read it"},
@@ -363,6 +372,9 @@ func TestLoadBalancer(t *testing.T) {
 		"HS256":                     {balancerToken(t, ecKey, header(map[string]any{"alg": "HS256"}), claims(nil)), "not ES256"},
 		"another key":               {balancerToken(t, otherKey, header(nil), claims(nil)), "signature is wrong"},
 		"an unknown extension":      {balancerToken(t, ecKey, header(map[string]any{"crit": []string{"x"}}), claims(nil)), "extensions"},
+		"packed":                    {balancerToken(t, ecKey, header(map[string]any{"zip": "DEF"}), claims(nil)), "extensions"},
+		"an access token":           {balancerToken(t, ecKey, header(map[string]any{"typ": "at+jwt"}), claims(nil)), "of the type"},
+		"no type":                   {balancerToken(t, ecKey, header(map[string]any{"typ": nil}), claims(nil)), ""},
 		"a key ID that is a path":   {balancerToken(t, ecKey, header(map[string]any{"kid": "../x"}), claims(nil)), "does not name its key"},
 		"a key ID that is a query":  {balancerToken(t, ecKey, header(map[string]any{"kid": id + "?x"}), claims(nil)), "does not name its key"},
 		"expired":                   {balancerToken(t, ecKey, header(nil), claims(map[string]any{"exp": now.Add(-time.Minute).Unix()})), "expired"},

@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"dagster-authkit/e2e/jwt"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/oidc"
 )
@@ -110,10 +111,10 @@ func TestLogoutTokens(t *testing.T) {
 		}, false},
 		"unsigned": {unsigned, false},
 		"HS256": {func(all map[string]any) string {
-			return signedBy(t, jose.HS256, []byte(strings.Repeat("s3cret", 10)), nil, all)
+			return jwt.SignWith(t, []byte(strings.Repeat("s3cret", 10)), jose.HS256, nil, all)
 		}, false},
 		"another's key": {func(all map[string]any) string {
-			return signedBy(t, jose.RS256, jose.JSONWebKey{Key: other, KeyID: "one"}, nil, all)
+			return jwt.SignWith(t, jose.JSONWebKey{Key: other, KeyID: "one"}, jose.RS256, nil, all)
 		}, false},
 		"nothing":    {func(map[string]any) string { return "" }, false},
 		"a megabyte": {func(map[string]any) string { return strings.Repeat("x", 1<<20) }, false},
@@ -153,7 +154,7 @@ func (s *standIn) typed(kind string, all map[string]any) string {
 		header = map[string]any{"typ": kind}
 	}
 	maps.DeleteFunc(all, func(_ string, value any) bool { return value == nil })
-	return signedBy(s.t, jose.RS256, jose.JSONWebKey{Key: s.key, KeyID: "one"}, header, all)
+	return jwt.SignWith(s.t, jose.JSONWebKey{Key: s.key, KeyID: "one"}, jose.RS256, header, all)
 }
 
 func TestLeave(t *testing.T) {

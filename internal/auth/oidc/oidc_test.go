@@ -16,6 +16,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 	"github.com/google/go-cmp/cmp"
 
+	"dagster-authkit/e2e/jwt"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 )
@@ -118,22 +119,27 @@ func TestTokens(t *testing.T) {
 		"HS256 with the public key": {func(s *standIn) {
 			public, _ := x509.MarshalPKIXPublicKey(s.key.Public())
 			secret := pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public})
-			s.sign = func(c map[string]any) string { return signedBy(t, jose.HS256, secret, map[string]any{"kid": "one"}, c) }
+			s.sign = func(c map[string]any) string {
+				return jwt.SignWith(t, secret, jose.HS256, map[string]any{"kid": "one"}, c)
+			}
 		}, "PROVIDER_ANSWER"},
 		"HS256 with the client secret": {func(s *standIn) {
 			s.sign = func(c map[string]any) string {
-				return signedBy(t, jose.HS256, []byte(strings.Repeat("s3cret", 10)), nil, c)
+				return jwt.SignWith(t, []byte(strings.Repeat("s3cret", 10)), jose.HS256, nil, c)
 			}
 		}, "PROVIDER_ANSWER"},
 		"another's key":       {func(s *standIn) { s.key = other }, "PROVIDER_ANSWER"},
 		"a key in the header": {func(s *standIn) { s.key, s.header = other, map[string]any{"jwk": jose.JSONWebKey{Key: other.Public()}} }, "PROVIDER_ANSWER"},
 		"an unannounced algorithm": {func(s *standIn) {
-			s.sign = func(c map[string]any) string { return signedBy(t, jose.PS256, s.key, nil, c) }
+			s.sign = func(c map[string]any) string { return jwt.SignWith(t, s.key, jose.PS256, nil, c) }
 		}, "PROVIDER_ANSWER"},
 		"a small key":            {func(s *standIn) { s.byKey(jose.RS256, small, small.Public(), "RS256") }, "unavailable"},
 		"a small key beside":     {func(s *standIn) { s.key, s.keyID = small, "two"; s.publish(small.Public(), "two") }, "PROVIDER_ANSWER"},
 		"a key for encryption":   {func(s *standIn) { s.keys = []any{jose.JSONWebKey{Key: s.key.Public(), KeyID: "one", Use: "enc"}} }, "unavailable"},
 		"a logout token's type":  {func(s *standIn) { s.header = map[string]any{"typ": "logout+jwt"} }, "PROVIDER_ANSWER"},
+		"packed":                 {func(s *standIn) { s.header = map[string]any{"zip": "DEF"} }, "PROVIDER_ANSWER"},
+		"an extension":           {func(s *standIn) { s.header = map[string]any{"crit": []string{"b64"}, "b64": true} }, "PROVIDER_ANSWER"},
+		"the type JWT":           {func(s *standIn) { s.header = map[string]any{"typ": "JWT"} }, ""},
 		"an access token's type": {func(s *standIn) { s.header = map[string]any{"typ": "at+jwt"} }, "PROVIDER_ANSWER"},
 		"a signature cut off":    {func(s *standIn) { s.sign = func(c map[string]any) string { return s.rs256(c)[:300] } }, "PROVIDER_ANSWER"},
 		"a changed claim": {func(s *standIn) {
@@ -161,7 +167,7 @@ func TestTokens(t *testing.T) {
 }
 
 func (s *standIn) rs256(c map[string]any) string {
-	return signedBy(s.t, jose.RS256, jose.JSONWebKey{Key: s.key, KeyID: s.keyID}, nil, c)
+	return jwt.SignWith(s.t, jose.JSONWebKey{Key: s.key, KeyID: s.keyID}, jose.RS256, nil, c)
 }
 
 // byKey has the provider sign with that key alone.
@@ -169,7 +175,7 @@ func (s *standIn) byKey(algorithm jose.SignatureAlgorithm, private, public any, 
 	s.described["id_token_signing_alg_values_supported"] = []string{announced}
 	s.keys = []any{jose.JSONWebKey{Key: public, KeyID: "one", Use: "sig"}}
 	s.sign = func(c map[string]any) string {
-		return signedBy(s.t, algorithm, jose.JSONWebKey{Key: private, KeyID: "one"}, nil, c)
+		return jwt.SignWith(s.t, jose.JSONWebKey{Key: private, KeyID: "one"}, algorithm, nil, c)
 	}
 }
 

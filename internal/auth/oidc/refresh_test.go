@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"dagster-authkit/e2e/jwt"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/identity"
 )
@@ -97,7 +98,7 @@ func TestKeysAreDown(t *testing.T) {
 	if sentinelFirst(err) != "unavailable" {
 		t.Errorf("a refresh: got %v, want ErrUnavailable", err)
 	}
-	token := signedBy(t, jose.RS256, jose.JSONWebKey{Key: next, KeyID: "two"}, nil, s.logout("1"))
+	token := jwt.SignWith(t, jose.JSONWebKey{Key: next, KeyID: "two"}, jose.RS256, nil, s.logout("1"))
 	if _, err := heed(t, p, token); reason(err) != "unavailable" {
 		t.Errorf("a logout token: got %v, want ErrUnavailable", err)
 	}

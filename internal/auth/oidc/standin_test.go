@@ -18,6 +18,7 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	"dagster-authkit/e2e/jwt"
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/oidc"
 	"dagster-authkit/internal/identity"
@@ -160,32 +161,7 @@ func (s *standIn) signed(all map[string]any) string {
 	if s.sign != nil {
 		return s.sign(all)
 	}
-	return signedBy(s.t, jose.RS256, jose.JSONWebKey{Key: s.key, KeyID: s.keyID}, s.header, all)
-}
-
-func signedBy(t *testing.T, algorithm jose.SignatureAlgorithm, key any, header, all map[string]any) string {
-	t.Helper()
-	options := (&jose.SignerOptions{})
-	for name, value := range header {
-		options.WithHeader(jose.HeaderKey(name), value)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: algorithm, Key: key}, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	payload, err := json.Marshal(all)
-	if err != nil {
-		t.Fatal(err)
-	}
-	object, err := signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := object.CompactSerialize()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return text
+	return jwt.SignWith(s.t, jose.JSONWebKey{Key: s.key, KeyID: s.keyID}, jose.RS256, s.header, all)
 }
 
 // unsigned is a token of alg none, which no library makes.
