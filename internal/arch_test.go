@@ -27,7 +27,7 @@ var mayImport = map[string][]string{
 	"internal/auth/oidc":   {"internal/auth", "internal/auth/remote", "internal/identity"},
 	"internal/auth/header": append([]string{"internal/auth", "internal/auth/remote"}, parts...),
 	"internal/auth/token":  {"internal/auth", "internal/identity", "internal/policy"},
-	"internal/auth/ldap":   append([]string{"internal/auth"}, parts...),
+	"internal/auth/ldap":   append([]string{"internal/auth", "internal/auth/remote"}, parts...),
 	"internal/session":     parts,
 	"internal/ratelimit":   parts,
 	"internal/supervisor":  parts,

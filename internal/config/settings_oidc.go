@@ -81,7 +81,7 @@ func oidcFields() []oidcField {
 			return into(&p.AllowedGroups)(parseWords(text, ","))
 		}},
 		{key: "name", meaning: "What stands on the button, after \"Sign in with\".", read: func(p *OIDCProvider, text string) error { p.Name = text; return checkButton(text) }},
-		{key: "ca_cert", meaning: "A file with further certificates (PEM) that are trusted for the provider.", read: func(p *OIDCProvider, text string) error {
+		{key: "ca_cert", meaning: "PEM file with the authorities that sign the provider's certificate, in place of those of the machine.", read: func(p *OIDCProvider, text string) error {
 			p.CACert = text
 			return checkOIDCText(text)
 		}},

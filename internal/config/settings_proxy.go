@@ -28,7 +28,7 @@ type Proxy struct {
 	TokenHeader, KeysURL, Issuer, Audience string
 	// UserClaim and GroupsClaim are where the token has them.
 	UserClaim, GroupsClaim string
-	// CAFile holds further certificates for KeysURL.
+	// CAFile is the path of a PEM file with the authorities to trust for KeysURL in place of the machine's; empty: the machine's.
 	CAFile string
 }
 
@@ -94,7 +94,7 @@ func signedProxySettings() []setting {
 			func(p *Proxy, text string) error { p.UserClaim = text; return nil }),
 		proxySetting("JWT_GROUPS_CLAIM", "groups", "The claim with the user's groups, or a path to it with dots.",
 			func(p *Proxy, text string) error { p.GroupsClaim = text; return nil }),
-		proxySetting("JWT_CA_FILE", "", "Certificates in PEM that are trusted for the key set, beside the system's.",
+		proxySetting("JWT_CA_FILE", "", "PEM file with the authorities that sign the key set's certificate, in place of those of the machine.",
 			func(p *Proxy, text string) error { p.CAFile = text; return nil }),
 	}
 }

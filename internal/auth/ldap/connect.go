@@ -3,12 +3,10 @@ package ldap
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -30,31 +28,6 @@ const restTime = 30 * time.Second
 func (s *server) rests(now time.Time) bool {
 	since := s.down.Load()
 	return since != 0 && now.Sub(time.Unix(0, since)) < restTime
-}
-
-// tlsConfig trusts the file's authorities, or the machine's.
-func tlsConfig(path string) (*tls.Config, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if path == "" {
-		return cfg, nil
-	}
-	const largest = 4 << 20
-	info, err := os.Stat(path)
-	if err != nil {
-		return nil, fmt.Errorf("reading DAGSTER_AUTH_LDAP_CA_CERT: %w", err)
-	}
-	if !info.Mode().IsRegular() || info.Size() > largest {
-		return nil, fmt.Errorf("DAGSTER_AUTH_LDAP_CA_CERT: %s is no file of at most 4 MiB", path)
-	}
-	pem, err := os.ReadFile(path) //nolint:gosec // The path is the operator's own.
-	if err != nil {
-		return nil, fmt.Errorf("reading DAGSTER_AUTH_LDAP_CA_CERT: %w", err)
-	}
-	cfg.RootCAs = x509.NewCertPool()
-	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("DAGSTER_AUTH_LDAP_CA_CERT: %s has no certificate in PEM form", path)
-	}
-	return cfg, nil
 }
 
 // conn is one connection, for one user at a time.

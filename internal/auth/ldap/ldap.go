@@ -20,6 +20,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/remote"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/policy"
 )
@@ -93,8 +94,8 @@ func New(o Options) (*Backend, error) {
 		return nil, errors.New("ldap: servers, base, user filter, attributes, timeout and roles are needed")
 	}
 	var err error
-	if b.tls, err = tlsConfig(o.CACert); err != nil {
-		return nil, err
+	if b.tls, err = remote.TLS(o.CACert); err != nil {
+		return nil, fmt.Errorf("DAGSTER_AUTH_LDAP_CA_CERT: %w", err)
 	}
 	rules := slices.Clone(o.Rules)
 	if o.RoleAttribute != "" {

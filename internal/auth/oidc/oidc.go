@@ -47,7 +47,7 @@ type ProviderOptions struct {
 	// AllowedDomains are those of which people have a verified email address, AllowedGroups those of which they have to be in
 	// one; empty: everybody.
 	AllowedDomains, AllowedGroups []string
-	// CAFile holds further certificates that are trusted; empty: none.
+	// CAFile is the path of a PEM file with the authorities to trust in place of the machine's; empty: the machine's.
 	CAFile string
 	// Rules turn this provider's groups into roles: anybody can make a group of any name at some. They are compared as they are
 	// written.

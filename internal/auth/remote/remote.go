@@ -1,18 +1,16 @@
 // Package remote asks identity providers over HTTP. What comes back decides who gets in, so nothing is taken that is too
 // large, comes too late, is packed, or comes from another place than the one that was asked. The backends that speak
-// OpenID Connect or read signed headers make their clients here, and have the keys looked at that come back.
+// OpenID Connect or read signed headers make their clients here, and have the keys looked at that come back; the directory's
+// TLS is that of the others.
 package remote
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"time"
 )
@@ -31,9 +29,9 @@ const (
 // ErrTooLarge says that an answer is larger than any that is in use.
 var ErrTooLarge = fmt.Errorf("the answer is larger than %d bytes", maxAnswer)
 
-// Options of a client. The zero value trusts the system's certificates.
+// Options of a client.
 type Options struct {
-	// CAFile holds further certificates in PEM that are trusted; empty: none.
+	// CAFile is that of TLS.
 	CAFile string
 	// Timeout bounds one question with its answer; 0 is 10 s.
 	Timeout time.Duration
@@ -46,13 +44,9 @@ func NewClient(o Options) (*http.Client, error) {
 	if o.Timeout == 0 {
 		o.Timeout = timeout
 	}
-	settings := &tls.Config{MinVersion: tls.VersionTLS12}
-	if o.CAFile != "" {
-		pool, err := certificates(o.CAFile)
-		if err != nil {
-			return nil, err
-		}
-		settings.RootCAs = pool
+	settings, err := TLS(o.CAFile)
+	if err != nil {
+		return nil, err
 	}
 	transport := &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment, // companies reach their provider by one
@@ -67,21 +61,6 @@ func NewClient(o Options) (*http.Client, error) {
 		ForceAttemptHTTP2:      true,
 	}
 	return &http.Client{Transport: limited{transport}, CheckRedirect: sameHost, Timeout: o.Timeout}, nil
-}
-
-func certificates(path string) (*x509.CertPool, error) {
-	pem, err := os.ReadFile(path) //nolint:gosec // the path comes from the operator's own configuration
-	if err != nil {
-		return nil, fmt.Errorf("read the CA certificates: %w", err)
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		return nil, fmt.Errorf("read the system's CA certificates: %w", err)
-	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate in PEM form", path)
-	}
-	return pool, nil
 }
 
 func sameHost(next *http.Request, before []*http.Request) error {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"io"
@@ -135,10 +136,22 @@ func TestCertificates(t *testing.T) {
 	if _, err := get(client(t, remote.Options{CAFile: path}), server.URL); err != nil {
 		t.Errorf("with the CA file: %v", err)
 	}
+	alone := x509.NewCertPool()
+	alone.AddCert(server.Certificate())
+	if settings, err := remote.TLS(path); err != nil || settings.RootCAs == nil || !settings.RootCAs.Equal(alone) {
+		t.Errorf("beside those of the file others are trusted: %v", err)
+	}
+	if settings, err := remote.TLS(""); err != nil || settings.RootCAs != nil {
+		t.Errorf("without a file: got %v, %v, want those of the machine", settings, err)
+	}
 	if err := os.WriteFile(path, []byte("nothing"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{path, path + ".none"} {
+	large := filepath.Join(t.TempDir(), "large.pem")
+	if err := os.WriteFile(large, append(certificate, make([]byte, 5<<20)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{path, path + ".none", filepath.Dir(path), large} {
 		if _, err := remote.NewClient(remote.Options{CAFile: bad}); err == nil {
 			t.Errorf("%s: got no error", bad)
 		}
