@@ -2,10 +2,7 @@ package session
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -171,25 +168,9 @@ func (m *Manager) refreshFailed(ctx context.Context, s identity.Session, err err
 	}
 }
 
-// sealer encrypts the secrets of sessions in the database: AES-256-GCM, with a key of its own and the session's hash as
-// additional data, so that no secret can be put into another session's row.
+// sealer encrypts the secrets of sessions in the database, with the session's hash as additional data, so that no secret can be
+// put into another session's row.
 type sealer struct{ aead cipher.AEAD }
-
-func newSealer(secret []byte) (sealer, error) {
-	key, err := hkdf.Key(sha256.New, secret, nil, "dagster-authkit session secrets", 32)
-	if err != nil {
-		return sealer{}, fmt.Errorf("derive the key for secrets: %w", err)
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return sealer{}, fmt.Errorf("make the cipher for secrets: %w", err)
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return sealer{}, fmt.Errorf("make the cipher for secrets: %w", err)
-	}
-	return sealer{aead}, nil
-}
 
 // seal leaves nothing as nothing.
 func (s sealer) seal(h hash, secret []byte) []byte {

@@ -21,6 +21,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/seal"
 )
 
 // ErrNone says that nobody is signed in: no cookie, one that is not ours, or a session that is unknown, over, or whose
@@ -167,14 +168,14 @@ func New(o Options) (*Manager, error) {
 	if err != nil {
 		return nil, err
 	}
-	sealer, err := newSealer(o.Key)
+	aead, err := seal.New(o.Key, "dagster-authkit session secrets")
 	if err != nil {
 		return nil, err
 	}
 	return &Manager{
 		rows: o.Rows, sweep: o.Sweep, codec: codec, maxAge: o.MaxAge, idleTimeout: o.IdleTimeout,
 		name: o.CookieName, path: o.Path, secure: o.Secure, sameSite: o.SameSite, backends: o.Backends, expired: o.Expired, log: o.Log,
-		refresh: refresher{ask: o.Refresh, interval: o.RefreshInterval, sealer: sealer},
+		refresh: refresher{ask: o.Refresh, interval: o.RefreshInterval, sealer: sealer{aead}},
 		cache:   newCache(), touches: newTouches(), watchers: map[*watcher]struct{}{},
 	}, nil
 }

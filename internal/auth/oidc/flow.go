@@ -41,7 +41,7 @@ type ticket struct {
 	Ends     time.Time `json:"e"`
 }
 
-func seal(aead cipher.AEAD, t ticket) (string, error) {
+func sealTicket(aead cipher.AEAD, t ticket) (string, error) {
 	plain, err := json.Marshal(t)
 	if err != nil {
 		return "", fmt.Errorf("write the ticket: %w", err)
@@ -49,7 +49,7 @@ func seal(aead cipher.AEAD, t ticket) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, plain, nil)), nil //nolint:gosec // this cipher makes its own nonce
 }
 
-func open(aead cipher.AEAD, text string) (ticket, bool) {
+func openTicket(aead cipher.AEAD, text string) (ticket, bool) {
 	var t ticket
 	if len(text) > longestTicket {
 		return t, false
@@ -79,7 +79,7 @@ func (p *Providers) Depart(ctx context.Context, id, next string) (auth.Departure
 		Provider: id, State: rand.Text(), Nonce: rand.Text(), Verifier: oauth2.GenerateVerifier(), Next: next,
 		Ends: time.Now().Add(signInLasts),
 	}
-	sealed, err := seal(p.tickets, t)
+	sealed, err := sealTicket(p.tickets, t)
 	if err != nil {
 		return auth.Departure{}, err
 	}
@@ -137,7 +137,7 @@ func (p *Providers) redeem(id string, query url.Values, sealed string) (ticket, 
 			return ticket{}, auth.ErrStale
 		}
 	}
-	t, ok := open(p.tickets, sealed)
+	t, ok := openTicket(p.tickets, sealed)
 	now := time.Now()
 	switch {
 	case !ok || t.Provider != id || !now.Before(t.Ends):

@@ -9,10 +9,7 @@ package oidc
 
 import (
 	"context"
-	"crypto/aes"
 	"crypto/cipher"
-	"crypto/hkdf"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -25,6 +22,7 @@ import (
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/remote"
 	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/seal"
 )
 
 // Backend is the backend's part of an identity's ID.
@@ -114,7 +112,7 @@ func New(o Options) (*Providers, error) {
 	case len(o.Providers) == 0:
 		return nil, errors.New("oidc: there is no provider")
 	}
-	tickets, err := newSealer(o.Key)
+	tickets, err := seal.New(o.Key, "dagster-authkit sign-in ticket")
 	if err != nil {
 		return nil, err
 	}
@@ -160,18 +158,6 @@ func newProvider(options ProviderOptions, o Options) (*provider, error) {
 
 // RedirectURI is the address to register at the provider.
 func RedirectURI(baseURL, id string) string { return baseURL + "/auth/oidc/" + id + "/callback" }
-
-func newSealer(secret []byte) (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, secret, nil, "dagster-authkit sign-in ticket", sha256.Size)
-	if err != nil {
-		return nil, fmt.Errorf("derive the key for tickets: %w", err)
-	}
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		return nil, fmt.Errorf("make the cipher for tickets: %w", err)
-	}
-	return cipher.NewGCMWithRandomNonce(block)
-}
 
 // List are the buttons, in the order of the settings.
 func (p *Providers) List() []auth.Provider {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"dagster-authkit/internal/seal"
 )
 
 func TestClaimPath(t *testing.T) {
@@ -89,11 +91,11 @@ func FuzzEmailDomain(f *testing.F) {
 }
 
 func FuzzTicket(f *testing.F) {
-	aead, err := newSealer([]byte(strings.Repeat("k", 32)))
+	aead, err := seal.New([]byte(strings.Repeat("k", 32)), "tickets")
 	if err != nil {
 		f.Fatal(err)
 	}
-	good, err := seal(aead, ticket{State: "s"})
+	good, err := sealTicket(aead, ticket{State: "s"})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -101,11 +103,11 @@ func FuzzTicket(f *testing.F) {
 	f.Add("")
 	f.Add(strings.Repeat("A", 5000))
 	f.Fuzz(func(t *testing.T, text string) {
-		if _, ok := open(aead, text); ok && text != good {
+		if _, ok := openTicket(aead, text); ok && text != good {
 			t.Fatalf("%q was taken", text)
 		}
 	})
-	if _, ok := open(aead, good); !ok {
+	if _, ok := openTicket(aead, good); !ok {
 		f.Error("the control is refused")
 	}
 }
