@@ -182,7 +182,7 @@ func (b *balancer) renew(ctx context.Context, id string) error {
 		b.failed = time.Now()
 		return err
 	}
-	if len(b.keys) >= maxKeys {
+	if len(b.keys) >= remote.MostKeys {
 		clear(b.keys)
 	}
 	b.keys[id] = balancerKey{public, time.Now()}
@@ -190,7 +190,7 @@ func (b *balancer) renew(ctx context.Context, id string) error {
 }
 
 func (b *balancer) fetch(ctx context.Context, id string) (*ecdsa.PublicKey, error) {
-	body, err := get(ctx, b.client, b.base+id)
+	body, err := remote.Get(ctx, b.client, b.base+id, "")
 	if err != nil {
 		return nil, err
 	}

@@ -7,13 +7,12 @@ import (
 	"crypto/rsa"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
 	"net/http"
 	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
-	"github.com/go-jose/go-jose/v4/json"
 	"github.com/go-jose/go-jose/v4/jwt"
 	"golang.org/x/sync/singleflight"
 
@@ -27,13 +26,7 @@ const (
 	keysStale = 24 * time.Hour
 	// keysPause is between two questions, however many unknown keys strangers name.
 	keysPause = 10 * time.Second
-	maxKeys   = 100
 )
-
-// algorithms are those of public keys alone: with a shared secret, whoever can verify can sign.
-var algorithms = []jose.SignatureAlgorithm{
-	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-}
 
 // keySet verifies tokens by the keys that stand at an address.
 type keySet struct {
@@ -50,7 +43,7 @@ type keySet struct {
 func newKeySet(t Token) *keySet { return &keySet{url: t.KeysURL, client: t.Client} }
 
 func (s *keySet) verify(ctx context.Context, text string) (claims, error) {
-	token, err := jwt.ParseSigned(text, algorithms)
+	token, err := jwt.ParseSigned(text, remote.Algorithms)
 	if err != nil {
 		return claims{}, fmt.Errorf("read it: %w", err)
 	}
@@ -131,57 +124,22 @@ func (s *keySet) renew(ctx context.Context) error {
 	return err
 }
 
+// fetch gives the keys by their IDs, but for an ID that several have.
 func (s *keySet) fetch(ctx context.Context) (map[string]jose.JSONWebKey, error) {
-	body, err := get(ctx, s.client, s.url)
+	found, err := remote.Keys(ctx, s.client, s.url)
 	if err != nil {
 		return nil, err
 	}
-	// One by one: a key of a kind that we don't know is no reason to know none.
-	var set struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := json.Unmarshal(body, &set); err != nil {
-		return nil, fmt.Errorf("read the key set: %w", err)
-	}
-	if len(set.Keys) > maxKeys {
-		return nil, fmt.Errorf("the key set has %d keys, more than %d", len(set.Keys), maxKeys)
-	}
-	keys, twice := map[string]jose.JSONWebKey{}, map[string]bool{}
-	for _, raw := range set.Keys {
-		var key jose.JSONWebKey
-		if err := json.Unmarshal(raw, &key); err != nil || key.KeyID == "" || !remote.UsableKey(key) {
-			continue
-		}
-		_, known := keys[key.KeyID]
-		twice[key.KeyID] = twice[key.KeyID] || known
+	keys, times := map[string]jose.JSONWebKey{}, map[string]int{}
+	for _, key := range found {
 		keys[key.KeyID] = key
+		times[key.KeyID]++
 	}
-	for id, ambiguous := range twice {
-		if ambiguous {
-			delete(keys, id)
-		}
-	}
+	maps.DeleteFunc(keys, func(id string, _ jose.JSONWebKey) bool { return id == "" || times[id] > 1 })
 	if len(keys) == 0 {
-		return nil, errors.New("the key set has no key that can be used")
+		return nil, errors.New("the key set has no key with an ID of its own")
 	}
 	return keys, nil
-}
-
-// get asks for a short text.
-func get(ctx context.Context, client *http.Client, url string) (_ []byte, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	response, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	if response.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("the answer is %s", response.Status)
-	}
-	return io.ReadAll(response.Body) // the client bounds it
 }
 
 // fits says whether an algorithm is that of the key: of its kind, of its curve, and the one that it is for.

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/remote"
 )
 
 // gitHub speaks OAuth 2.0 and no OpenID Connect: who somebody is, its API says. Its answers are not signed, but come by TLS from
@@ -123,7 +124,7 @@ func pages[T any](ctx context.Context, g *gitHub, token *oauth2.Token, path stri
 func (g *gitHub) get(ctx context.Context, token *oauth2.Token, path string, into any) error {
 	var answer json.RawMessage
 	err := getJSON(ctx, g.client, g.api()+path, token.AccessToken, &answer)
-	status, answered := errors.AsType[statusError](err)
+	status, answered := errors.AsType[remote.StatusError](err)
 	switch {
 	case err == nil:
 		if err := readOnce(answer, into); err != nil {

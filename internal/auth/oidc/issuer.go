@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/remote"
 )
 
 // metadataLasts is how long a provider's description is used before it is read again.
@@ -80,12 +81,12 @@ func (i *issuer) discover(ctx context.Context) (*metadata, error) {
 
 func (i *issuer) read(ctx context.Context, known *metadata) (*metadata, error) {
 	ctx = i.ask(ctx)
-	remote, err := oidc.NewProvider(ctx, i.Issuer)
+	discovered, err := oidc.NewProvider(ctx, i.Issuer)
 	if err != nil {
 		return nil, withoutBody(err)
 	}
 	var d described
-	if err := remote.Claims(&d); err != nil {
+	if err := discovered.Claims(&d); err != nil {
 		return nil, fmt.Errorf("read the document: %w", err)
 	}
 	m, err := i.metadata(d)
@@ -160,11 +161,8 @@ func asymmetric(announced []string) ([]jose.SignatureAlgorithm, error) {
 	if len(announced) == 0 {
 		return []jose.SignatureAlgorithm{jose.RS256}, nil
 	}
-	known := []jose.SignatureAlgorithm{
-		jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
-	}
 	var usable []jose.SignatureAlgorithm
-	for _, algorithm := range known {
+	for _, algorithm := range remote.Algorithms {
 		if slices.Contains(announced, string(algorithm)) {
 			usable = append(usable, algorithm)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"sync"
 	"time"
@@ -22,8 +21,6 @@ const (
 	keysLast = 15 * time.Minute
 	// keysPause is the least time between two readings: whoever sends tokens of unknown keys must not make us ask and ask.
 	keysPause = time.Second
-	// mostKeys bounds those that are looked at. Entra ID has some ten.
-	mostKeys = 100
 )
 
 // keySet are a provider's public keys.
@@ -100,7 +97,7 @@ func verifyBy(signed *jose.JSONWebSignature, keys []jose.JSONWebKey) (payload []
 
 func (k *keySet) read(ctx context.Context) error {
 	answer := k.flights.DoChan("", func() (any, error) {
-		keys, err := k.fetch(context.WithoutCancel(ctx))
+		keys, err := remote.Keys(context.WithoutCancel(ctx), k.client, k.url)
 		if err != nil {
 			return nil, err
 		}
@@ -120,56 +117,11 @@ func (k *keySet) read(ctx context.Context) error {
 	}
 }
 
-func (k *keySet) fetch(ctx context.Context) ([]jose.JSONWebKey, error) {
-	var document struct {
-		Keys []json.RawMessage `json:"keys"`
-	}
-	if err := getJSON(ctx, k.client, k.url, "", &document); err != nil {
-		return nil, err
-	}
-	if len(document.Keys) > mostKeys {
-		return nil, fmt.Errorf("there are %d keys, more than any provider has", len(document.Keys))
-	}
-	var keys []jose.JSONWebKey
-	for _, raw := range document.Keys {
-		var key jose.JSONWebKey
-		// What can't be read is a sort of key that we can't use.
-		if json.Unmarshal(raw, &key) == nil && remote.UsableKey(key) {
-			keys = append(keys, key)
-		}
-	}
-	if len(keys) == 0 {
-		return nil, errors.New("there is no usable key: AuthKit takes RSA keys of 2048 bits or more, and those of elliptic curves")
-	}
-	return keys, nil
-}
-
-// statusError is an answer that is not 200. Its body is nobody's to see.
-type statusError int
-
-func (e statusError) Error() string { return fmt.Sprintf("the answer is %d", int(e)) }
-
 // getJSON asks for a document, with a bearer token unless that is empty.
 func getJSON(ctx context.Context, client *http.Client, address, bearer string, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
-	if err != nil {
-		return fmt.Errorf("make the request: %w", err)
-	}
-	request.Header.Set("Accept", "application/json")
-	if bearer != "" {
-		request.Header.Set("Authorization", "Bearer "+bearer)
-	}
-	response, err := client.Do(request)
+	body, err := remote.Get(ctx, client, address, bearer)
 	if err != nil {
 		return err
-	}
-	defer func() { _ = response.Body.Close() }()
-	if response.StatusCode != http.StatusOK {
-		return statusError(response.StatusCode)
-	}
-	body, err := io.ReadAll(response.Body) // the client bounds it
-	if err != nil {
-		return fmt.Errorf("read the answer: %w", err)
 	}
 	if err := json.Unmarshal(body, into); err != nil {
 		return errors.New("the answer is no JSON of the expected form")

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/remote"
 	"dagster-authkit/internal/identity"
 )
 
@@ -124,7 +125,7 @@ func (i *issuer) complete(ctx context.Context, m *metadata, all claims, subject,
 	}
 	var answer json.RawMessage
 	err := getJSON(ctx, i.client, m.userinfo, bearer, &answer)
-	status, answered := errors.AsType[statusError](err)
+	status, answered := errors.AsType[remote.StatusError](err)
 	switch {
 	case answered && status < 500 && status != 429:
 		return refused(reasonAnswer, fmt.Errorf("ask for the user's claims: %w", err))
