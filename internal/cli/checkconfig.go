@@ -9,7 +9,7 @@ import (
 	"dagster-authkit/internal/policy"
 )
 
-// checkConfig takes the server's own command line, so that it is read as the server would.
+// checkConfig shows what the server would read from the same command line.
 func (p program) checkConfig() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check-config [FLAGS OF THE SERVER]", Short: "Show the settings and where each comes from",
@@ -18,11 +18,8 @@ func (p program) checkConfig() *cobra.Command {
 			"of dagster-authkit --help.",
 		Example: "  dagster-authkit check-config --config authkit.yaml\n" +
 			"  dagster-authkit check-config --config authkit.yaml -f pipeline.py -p 80 --output json",
-		DisableFlagParsing: true, // split reads them, as for the server
 	}
-	format := outputFlag(cmd)
 	databaseFlag(cmd)
-	cmd.Flags().Bool("help", false, "show this help")
 	cmd.ValidArgsFunction = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 		words := []string{"--output"}
 		for _, s := range config.Settings() {
@@ -32,23 +29,11 @@ func (p program) checkConfig() *cobra.Command {
 		}
 		return words, cobra.ShellCompDirectiveDefault
 	}
-	cmd.RunE = work(func(cmd *cobra.Command, args []string) error {
-		given, err := split(args, append(config.Settings(), config.Setting{Flag: "output", Short: "o"}), false)
-		if err != nil {
-			return usageError{err}
-		}
-		if given.help {
-			return cmd.Help()
-		}
-		if output, ok := given.flags["output"]; ok {
-			*format = output
-		}
-		return p.showConfig(*format, given)
-	})
+	likeServer(cmd, p.showConfig)
 	return cmd
 }
 
-func (p program) showConfig(format string, given arguments) error {
+func (p program) showConfig(_ *cobra.Command, format string, given arguments) error {
 	source := p.source(given.flags)
 	source.ChildArgs = given.child
 	cfg, values, warnings, err := config.Inspect(source)

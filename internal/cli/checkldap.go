@@ -10,11 +10,7 @@ import (
 	"dagster-authkit/internal/app"
 	"dagster-authkit/internal/auth/ldap"
 	"dagster-authkit/internal/config"
-	"dagster-authkit/internal/policy"
 )
-
-// errStep says that a step of a check failed. It was shown already.
-var errStep = errors.New("not all of it works")
 
 // checkLDAP tries the directory's settings without a server.
 func (p program) checkLDAP() *cobra.Command {
@@ -53,7 +49,7 @@ func (p program) checkLDAP() *cobra.Command {
 			return err
 		}
 		if !directory.Check(cmd.Context(), question, p.sayStep) {
-			return errStep
+			return errCheckFailed
 		}
 		return nil
 	})
@@ -66,22 +62,12 @@ func (p program) directory(cmd *cobra.Command) (*ldap.Backend, error) {
 	if flag := cmd.Flags().Lookup("config"); flag.Changed {
 		flags["config"] = flag.Value.String()
 	}
-	cfg, warnings, err := config.Load(p.source(flags))
+	cfg, err := p.checked(p.source(flags), config.BackendLDAP)
 	if err != nil {
-		return nil, settingsError{err}
-	}
-	for _, warning := range warnings {
-		p.say("%s: warning: %s", programName, warning)
-	}
-	if !cfg.Has(config.BackendLDAP) {
-		return nil, settingsError{errors.New("the ldap backend is not among the ways to sign in: set DAGSTER_AUTH_BACKEND=ldap")}
-	}
-	roles, err := policy.NewRoles(cfg.Roles)
-	if err != nil {
-		return nil, settingsError{err}
+		return nil, err
 	}
 	log := zerolog.New(zerolog.ConsoleWriter{Out: p.err, NoColor: true, PartsExclude: []string{zerolog.TimestampFieldName}}).Level(zerolog.InfoLevel)
-	return ldap.New(app.LDAPOptions(cfg, roles, log))
+	return ldap.New(app.LDAPOptions(cfg.Config, cfg.roles, log))
 }
 
 // sayStep is one line of the report.
