@@ -31,12 +31,57 @@ func TestTokens(t *testing.T) {
 	t.Run("beside a cookie", func(t *testing.T) { besideACookie(t, k, tokens) })
 	t.Run("other sites", func(t *testing.T) { tokensAndOrigins(t, k, tokens) })
 	t.Run("bad ones", func(t *testing.T) { badTokens(t, k, tokens) })
+	t.Run("typed as a name", func(t *testing.T) { typedTokens(t, k, tokens) })
 	t.Run("many bad ones", func(t *testing.T) { manyBadTokens(t, k, tokens) })
 	t.Run("an end", func(t *testing.T) { tokensEnd(t, k) })
 	t.Run("WebSockets", func(t *testing.T) { tokenSockets(t, k) })
 	t.Run("Dagster sees none", func(t *testing.T) { unseenTokens(t, k, tokens) })
 	k.t = t
 	k.secretless(tokens["vic"], tokens["larry"], tokens["ed"], tokens["ada"])
+}
+
+// typedTokens: a token that is pasted into the form for a name and a password, whole or in part or with something beside it, is
+// nobody's name and is written down nowhere, as is looked for at the end. The attempts count as those of any other name do.
+func typedTokens(t *testing.T, k *kit, tokens map[string]string) {
+	address := []string{"X-Forwarded-For", "198.51.100.77", "Content-Type", "application/x-www-form-urlencoded"}
+	try := func(name string) (int, string) {
+		form := url.Values{"username": {name}, "password": {"x"}}
+		resp, body := k.anonymous().do("POST", "/auth/login", form.Encode(), address...)
+		return resp.StatusCode, body
+	}
+	token := tokens["vic"]
+	refused := 0
+	for _, name := range []string{token, " " + token + "\t", "vic " + token, token[:40], strings.Repeat("x", 40) + token, token, token, token, token} {
+		status, body := try(name)
+		if status == http.StatusTooManyRequests {
+			refused++
+		} else if status != http.StatusUnauthorized {
+			t.Errorf("a name with a token in it: got %d, want 401 or 429", status)
+		}
+		if strings.Contains(body, token[4:40]) {
+			t.Errorf("the page has the token:\n%s", body)
+		}
+	}
+	if refused == 0 {
+		t.Error("no attempt was one too many")
+	}
+	if status, _ := try("mistyped-name"); status != http.StatusTooManyRequests && status != http.StatusUnauthorized {
+		t.Errorf("the control: got %d", status)
+	}
+	const typed = "SELECT count(*) FROM audit_events WHERE event ->> 'ip' = '198.51.100.77' AND "
+	if n := k.count(typed + "event_type = 'LOGIN_ATTEMPT' AND username LIKE '%dak\\_***%' ESCAPE '\\'"); n < 3 {
+		t.Errorf("the trail has %d attempts by a token, want them with dak_*** in its place", n)
+	}
+	if n := k.count(typed + "event_type = 'RATE_LIMITED'"); n != 1 {
+		t.Errorf("the trail has %d rows for attempts that were too many, want one", n)
+	}
+	// The counters hold names in small letters.
+	if n := k.count("SELECT count(*) FROM login_attempts WHERE account LIKE ?", "%"+strings.ToLower(token[4:30])+"%"); n != 0 {
+		t.Errorf("%d counters have the token", n)
+	}
+	if n := k.count("SELECT count(*) FROM login_attempts WHERE account = 'dak_***'"); n == 0 {
+		t.Error("the control: no counter has what stands for a token")
+	}
 }
 
 // launch runs the Python client, and returns what it printed.

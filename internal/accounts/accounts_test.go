@@ -146,6 +146,7 @@ func TestAdd(t *testing.T) {
 		"email and name": {func(n *accounts.NewUser) { n.Email = "Bob <bob@example.org>" }, nil, "not an email address"},
 		"two emails":     {func(n *accounts.NewUser) { n.Email = "a@example.org, b@example.org" }, nil, "not an email address"},
 		"long email":     {func(n *accounts.NewUser) { n.Email = strings.Repeat("a", 250) + "@example.org" }, nil, "not an email address"},
+		"token":          {func(n *accounts.NewUser) { n.Name = "dak_" + strings.Repeat("x", 49) }, nil, "looks like a token"},
 		"hidden":         {func(n *accounts.NewUser) { n.Email = "a\u2060lice@example.org" }, nil, "not an email address"},
 		"header":         {func(n *accounts.NewUser) { n.Email = "a@example.org\r\nX-Evil: 1" }, nil, "not an email address"},
 		"full name":      {func(n *accounts.NewUser) { n.FullName = "a\x1b[31m" }, nil, "full name"},

@@ -11,6 +11,7 @@ import (
 
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/token"
 	"dagster-authkit/internal/identity"
 )
 
@@ -98,6 +99,9 @@ func (n NewUser) user() identity.User {
 func (n NewUser) check() error {
 	if err := identity.CheckName(n.Name); err != nil {
 		return err
+	}
+	if token.Mask(n.Name) != n.Name {
+		return errors.New("the name looks like a token, and would be taken for one where people sign in: give another")
 	}
 	if err := checkEmail(n.Email); err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 
 	"dagster-authkit/internal/audit"
 	"dagster-authkit/internal/auth"
+	"dagster-authkit/internal/auth/token"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/session"
 )
@@ -70,7 +71,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // waiting for the hash is not the client's doing
-	credentials := auth.Credentials{Username: r.PostForm.Get("username"), Password: r.PostForm.Get("password")}
+	// People paste a token of ours here. Nobody has such a name, so that from here on it need not be the token: not for directories,
+	// counters, the trail or the page.
+	credentials := auth.Credentials{Username: token.Mask(r.PostForm.Get("username")), Password: r.PostForm.Get("password")}
 	data := LoginData{Next: safeRedirect(r.PostForm.Get("next"), s.prefix), Username: credentials.Username}
 	account, address := identity.NameKey(credentials.Username), addressKey(clientFrom(r.Context()))
 
