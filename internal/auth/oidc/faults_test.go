@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestFaults: a provider that answers too much, too late, packed, or from elsewhere. Nobody gets in, and the secret goes to its
@@ -95,7 +96,11 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			s := newStandIn(t)
 			tc.change(s)
-			_, err := signIn(t, providers(t, s.options()), s)
+			patience := time.Minute
+			if strings.HasPrefix(name, "slow") {
+				patience = time.Second
+			}
+			_, err := signIn(t, patient(t, patience, s.options()), s)
 			if reason(err) != tc.want {
 				t.Errorf("got %v, want %q", err, tc.want)
 			}
