@@ -78,11 +78,14 @@ func result(id int64, operation byte) []byte {
 	return message(id, operation, tlv(tagEnum, []byte{0}), tlv(tagOctets), tlv(tagOctets))
 }
 
-func entryOf(id int64, dn, uid string) []byte {
-	attribute := func(name, value string) []byte {
-		return tlv(tagSequence, tlv(tagOctets, []byte(name)), tlv(0x31, tlv(tagOctets, []byte(value))))
+// entryOf is a search's entry, with further attributes as name, value, name, value.
+func entryOf(id int64, dn, uid string, more ...string) []byte {
+	var attributes [][]byte
+	more = append(more, "uid", uid, "entryUUID", "u-1")
+	for i := 0; i+1 < len(more); i += 2 {
+		attributes = append(attributes, tlv(tagSequence, tlv(tagOctets, []byte(more[i])), tlv(0x31, tlv(tagOctets, []byte(more[i+1])))))
 	}
-	return message(id, searchEntry, tlv(tagOctets, []byte(dn)), tlv(tagSequence, attribute("uid", uid), attribute("entryUUID", "u-1")))
+	return message(id, searchEntry, tlv(tagOctets, []byte(dn)), tlv(tagSequence, attributes...))
 }
 
 // impatient are options that give up after a second.

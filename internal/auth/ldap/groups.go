@@ -76,13 +76,12 @@ func (b *Backend) groups(ctx context.Context, p person) (g groups, err error) {
 		err = b.searchGroups(ctx, p, &g, sid, primary)
 		return g, err
 	}
-	b.memberOf(p, &g)
 	g.add(primary)
-	return g, nil
+	return g, b.memberOf(p, &g)
 }
 
 // memberOf takes the groups that stand in the person's entry.
-func (b *Backend) memberOf(p person, g *groups) {
+func (b *Backend) memberOf(p person, g *groups) error {
 	for _, attribute := range p.entry.Attributes {
 		// Active Directory gives more than 1,500 values in pieces, the first as memberOf;range=0-1499.
 		name, part, _ := strings.Cut(attribute.Name, ";")
@@ -90,12 +89,13 @@ func (b *Backend) memberOf(p person, g *groups) {
 			continue
 		}
 		if part != "" {
-			b.Log.Warn().Str("dn", p.entry.DN).Msg("not all groups of a person were read, as there are too many: set DAGSTER_AUTH_LDAP_GROUPS=search and a narrow DAGSTER_AUTH_LDAP_GROUP_BASE_DN")
+			return fmt.Errorf("%w: %s is in more groups than memberOf has at once: set DAGSTER_AUTH_LDAP_GROUPS=search", auth.ErrUnavailable, p.entry.DN)
 		}
 		for _, dn := range attribute.Values {
 			g.add(dn)
 		}
 	}
+	return nil
 }
 
 // searchGroups asks which groups name the person, and which is the primary one: that is found below the base for groups as any

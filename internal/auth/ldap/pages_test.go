@@ -150,3 +150,18 @@ func TestPagesWithoutEnd(t *testing.T) {
 		})
 	}
 }
+
+// TestMemberOfInPieces: Active Directory gives the first 1,500 values of an attribute under a name of their own, and Samba all.
+func TestMemberOfInPieces(t *testing.T) {
+	t.Parallel()
+	for attribute, want := range map[string]string{"memberOf": "", "memberOf;range=0-1499": "DAGSTER_AUTH_LDAP_GROUPS=search"} {
+		o := impatient(t, misbehaving(t, wellBehaved(func(conn net.Conn, id int64) {
+			_, _ = conn.Write(append(entryOf(id, "uid=ada,dc=x", "ada", attribute, "cn=staff,dc=x"), result(id, searchDone)...))
+		})))
+		o.MemberOf = true
+		user, err := backend(t, o).Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"})
+		if (err == nil) != (want == "") || err != nil && (!errors.Is(err, auth.ErrUnavailable) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: got %q, %v, want %q", attribute, user.Groups, err, want)
+		}
+	}
+}
