@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"dagster-authkit/e2e/freeport"
 )
 
 // The people of the tests and their passwords, one for each role.
@@ -244,12 +246,11 @@ func (o *output) String() string {
 
 func freePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Next()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
+	return port
 }
 
 func copyFile(t testing.TB, from, to string) {

@@ -227,11 +227,11 @@ func refusesUpstream(t *testing.T, k *kit, upstream, reason string) {
 
 func upstreamComesBack(t *testing.T, folders *kit, bare string) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	address := fmt.Sprintf("127.0.0.1:%d", freePort(t)) // one that nobody takes while it is gone
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := listener.Addr().String()
 	first := &http.Server{Handler: remoteTo(t, bare)}
 	go func() { _ = first.Serve(listener) }()
 	defer first.Close()

@@ -2,15 +2,15 @@ package directory
 
 import (
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/go-ldap/ldap/v3"
+
+	"dagster-authkit/e2e/freeport"
 )
 
 // What is in the OpenLDAP directory at the beginning. Every person's password is their name and "-of-the-directory".
@@ -201,18 +201,12 @@ const OddGroup = `cn=R\2BD (x)*\2C Berlin,` + Groups
 // OddPerson is a person's name of characters that mean something in filters, and their DN has them too.
 const OddPerson = `o(dd)*\`
 
-// FreePort is a port of loopback that was free a moment ago.
+// FreePort is a port of loopback that was free a moment ago, and is nobody else's in this process.
 func FreePort(t testing.TB) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := freeport.Next()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = listener.Close() }()
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	n, err := strconv.Atoi(port)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
+	return port
 }

@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"dagster-authkit/e2e/freeport"
 )
 
 // Superuser and Password are of the login that every Server has.
@@ -32,7 +34,7 @@ const (
 var ErrMissing = errors.New("no PostgreSQL found (initdb on PATH or in /usr/lib/postgresql/*/bin)")
 
 // startTimeout bounds how long a server may take until it answers.
-const startTimeout = time.Minute
+const startTimeout = 3 * time.Minute
 
 // Server is a running PostgreSQL.
 type Server struct {
@@ -61,7 +63,7 @@ func Start(settings ...string) (*Server, error) {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
 	for range 3 { // another process may take the port that was free
-		if s.Port, err = freePort(); err != nil {
+		if s.Port, err = freeport.Next(); err != nil {
 			break
 		}
 		if err = s.Up(); err == nil {
@@ -238,13 +240,4 @@ func (s *Server) Exec(ctx context.Context, database, statements string) error {
 	}
 	_, err = conn.Exec(ctx, statements)
 	return errors.Join(err, conn.Close(ctx))
-}
-
-func freePort() (int, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	port := listener.Addr().(*net.TCPAddr).Port
-	return port, listener.Close()
 }
