@@ -19,7 +19,7 @@ import (
 // once runs a program in the kit's folder to its end, with more environment than the kit's, and returns what it wrote.
 func (k *kit) once(binary string, env []string, args ...string) (stdout, stderr string, code int) {
 	k.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
 	var out, problems bytes.Buffer
 	cmd := exec.CommandContext(ctx, binary, args...)
@@ -31,7 +31,7 @@ func (k *kit) once(binary string, env []string, args ...string) (stdout, stderr 
 		k.t.Fatalf("%s %s: %v", binary, strings.Join(args, " "), err)
 	}
 	if ctx.Err() != nil {
-		k.t.Fatalf("%s %s: still running after 90 s\n%s", binary, strings.Join(args, " "), &problems)
+		k.t.Fatalf("%s %s: still running after three minutes\n%s", binary, strings.Join(args, " "), &problems)
 	}
 	return out.String(), problems.String(), cmd.ProcessState.ExitCode()
 }

@@ -156,10 +156,10 @@ func (k *kit) stop() {
 	_ = k.cmd.Process.Signal(syscall.SIGTERM)
 	select {
 	case <-k.exited:
-	case <-time.After(40 * time.Second):
+	case <-time.After(2 * time.Minute):
 		_ = k.cmd.Process.Kill()
 		<-k.exited
-		k.t.Errorf("dagster-authkit did not stop within 40 s of SIGTERM\n%s", k.stderr)
+		k.t.Errorf("dagster-authkit did not stop within two minutes of SIGTERM\n%s", k.stderr)
 	}
 	if k.t.Failed() {
 		k.t.Logf("stderr of dagster-authkit:\n%s", k.stderr)
@@ -175,7 +175,7 @@ func (k *kit) kill() {
 // waitReady waits until Dagster answers through AuthKit and its code location is loaded.
 func (k *kit) waitReady() {
 	k.t.Helper()
-	k.eventually(3*time.Minute, "AuthKit is ready", func() bool {
+	k.eventually(5*time.Minute, "AuthKit is ready", func() bool {
 		select {
 		case <-k.exited:
 			k.t.Fatalf("dagster-authkit ended before it was ready: %v\n%s", k.exitErr, k.stderr)
@@ -199,6 +199,14 @@ func (k *kit) eventually(within time.Duration, what string, ok func() bool) {
 			k.t.Fatalf("not within %s: %s\nstderr:\n%s", within, what, k.stderr)
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// tells waits until stdout has each of the texts. Its lines are written behind the answers, for which nobody waits.
+func (k *kit) tells(texts ...string) {
+	k.t.Helper()
+	for _, text := range texts {
+		k.eventually(time.Minute, "stdout has "+text, func() bool { return strings.Contains(k.stdout.String(), text) })
 	}
 }
 

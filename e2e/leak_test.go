@@ -73,11 +73,17 @@ func TestNothingIsLeftInTheProcess(t *testing.T) {
 		if err != nil && !errors.Is(err, context.Canceled) {
 			t.Errorf("the end: %v", err)
 		}
-	case <-time.After(30 * time.Second):
-		t.Fatalf("still running 30 s after being told to stop\n%s", k.stderr)
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("still running two minutes after being told to stop\n%s", k.stderr)
 	}
 	_ = conn.CloseNow()
 	editor.http.CloseIdleConnections()
 	http.DefaultClient.CloseIdleConnections()
-	goleak.VerifyNone(t, before)
+	left := goleak.Find(before) // it looks for a second, which a busy machine may need for more than that
+	for deadline := time.Now().Add(time.Minute); left != nil && time.Now().Before(deadline); {
+		left = goleak.Find(before)
+	}
+	if left != nil {
+		t.Error(left)
+	}
 }

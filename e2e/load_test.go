@@ -191,7 +191,7 @@ func (l *load) run() {
 // changeAccounts turns flip into a viewer and back again, and half-way ends the sessions of gone.
 func (l *load) changeAccounts() {
 	for i := range loadChanges {
-		l.k.eventually(5*time.Minute, "the clients go on", func() bool {
+		l.k.eventually(10*time.Minute, "the clients go on", func() bool {
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			return l.steps >= i*loadClients*loadSteps/loadChanges
@@ -365,7 +365,7 @@ func (l *load) check() {
 	}
 	l.http.CloseIdleConnections()
 	open := regexp.MustCompile(`(?m)^dagster_authkit_websockets 0$`)
-	k.eventually(30*time.Second, "no WebSocket is counted as open", func() bool {
+	k.eventually(2*time.Minute, "no WebSocket is counted as open", func() bool {
 		_, text := k.anonymous().do("GET", "/auth/metrics", "")
 		return open.MatchString(text)
 	})
@@ -388,5 +388,5 @@ func (l *load) check() {
 			t.Errorf("a line on stdout that is not JSON: %q", line)
 		}
 	}
-	k.eventually(5*time.Second, "nothing is left", func() bool { return len(k.processes()) == 0 })
+	k.eventually(time.Minute, "nothing is left", func() bool { return len(k.processes()) == 0 })
 }

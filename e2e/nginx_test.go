@@ -125,7 +125,7 @@ func startNginx(t *testing.T, k *kit) nginx {
 	})
 	address := func(port int) string { return fmt.Sprintf("http://127.0.0.1:%d", port) }
 	for _, port := range ports {
-		k.eventually(20*time.Second, "nginx listens", func() bool {
+		k.eventually(time.Minute, "nginx listens", func() bool {
 			select {
 			case <-exited:
 				t.Fatalf("nginx ended: %s", &stderr)

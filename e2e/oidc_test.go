@@ -15,10 +15,16 @@ import (
 	"github.com/coder/websocket"
 )
 
-// account is who AuthKit takes the client for; nobody is nameless.
+// account is who AuthKit takes the client for; nobody is nameless. "Not now", as when the machine stood still and the provider is to
+// be asked first, is no answer.
 func (c *client) account() (me struct{ Username, Email, Role, Backend string }) {
 	c.t.Helper()
-	resp, body := c.do("GET", "/auth/me", "")
+	var resp *http.Response
+	var body string
+	c.kit.eventually(time.Minute, "AuthKit says who it is", func() bool {
+		resp, body = c.do("GET", "/auth/me", "")
+		return resp.StatusCode != http.StatusServiceUnavailable
+	})
 	if resp.StatusCode == http.StatusOK {
 		if err := json.Unmarshal([]byte(body), &me); err != nil {
 			c.t.Errorf("who am I: %v\n%s", err, body)
@@ -41,7 +47,7 @@ func (c *client) session() string {
 // TestOIDC signs people in at a real provider, and tries what attackers would.
 func TestOIDC(t *testing.T) {
 	t.Parallel()
-	k, p := startOIDC(t, options{}, nil, "DAGSTER_AUTH_OIDC_ALLOWED_DOMAINS=example.com", "DAGSTER_AUTH_REFRESH_INTERVAL=10s")
+	k, p := startOIDC(t, options{}, nil, "DAGSTER_AUTH_OIDC_ALLOWED_DOMAINS=example.com", "DAGSTER_AUTH_REFRESH_INTERVAL=20s")
 	for name, test := range map[string]func(*testing.T, *kit, *realProvider){
 		"SignIn": oidcSignIn, "StolenState": oidcStolenState, "Replays": oidcReplays, "Fixation": oidcFixation, "Next": oidcNext,
 		"WhoMayEnter": oidcWhoMayEnter, "ParallelTabs": oidcParallelTabs, "BackChannelLogout": oidcBackChannel,
@@ -88,9 +94,7 @@ func oidcSignIn(t *testing.T, k *kit, p *realProvider) {
 	if vic := k.signInAs("vic-1"); vic.account().Role != "viewer" || vic.addPartition("no").typename("addDynamicPartition") != "UnauthorizedError" {
 		t.Errorf("a viewer is %+v, and may do too much", vic.account())
 	}
-	if !strings.Contains(k.stdout.String(), `"identity": "oidc:`+p.url+`|ada-1"`) && !strings.Contains(k.stdout.String(), `"identity":"oidc:`+p.url+`|ada-1"`) {
-		t.Error("the audit trail does not name ada by issuer and subject")
-	}
+	k.tells(`"identity":"oidc:` + p.url + `|ada-1"`) // by issuer and subject
 }
 
 // oidcStolenState: whoever lures somebody to the end of another's sign-in signs nobody in.
@@ -187,13 +191,10 @@ func oidcWhoMayEnter(t *testing.T, k *kit, p *realProvider) {
 			t.Errorf("%s: got %d and the cookie %q, want 403 and %q\n%s", sub, resp.StatusCode, c.session(), want, body)
 		}
 	}
-	for _, reason := range []string{"NO_ROLE", "EMAIL_NOT_VERIFIED", "EMAIL_DOMAIN"} {
-		if !strings.Contains(k.stdout.String(), reason) {
-			t.Errorf("the audit trail does not have %s", reason)
-		}
-	}
+	k.tells("NO_ROLE", "EMAIL_NOT_VERIFIED", "EMAIL_DOMAIN")
 	// What needs no account anywhere does not fill the trail.
-	written := strings.Count(k.stdout.String(), "ACCESS_DENIED")
+	denied := func() int64 { return k.count(`SELECT count(*) FROM audit_events WHERE event LIKE '%ACCESS_DENIED%'`) }
+	written := denied()
 	for range 5 {
 		c := k.anonymous()
 		resp, _ := c.page("/auth/oidc/sso/login")
@@ -206,7 +207,7 @@ func oidcWhoMayEnter(t *testing.T, k *kit, p *realProvider) {
 			t.Errorf("access_denied: got %d, want 403", resp.StatusCode)
 		}
 	}
-	if now := strings.Count(k.stdout.String(), "ACCESS_DENIED"); now > written+1 {
+	if now := denied(); now > written+1 {
 		t.Errorf("five refusals that anybody can bring about made %d events, want one at most", now-written)
 	}
 }
@@ -272,8 +273,8 @@ func oidcBackChannel(t *testing.T, k *kit, p *realProvider) {
 		if status := websocket.CloseStatus(err); status != 4401 {
 			t.Errorf("the socket closed with %d (%v), want 4401", status, err)
 		}
-	case <-time.After(5 * time.Second): // it takes less than one, unless the machine has other things to do
-		t.Error("the socket is still open after 5 s")
+	case <-time.After(slowly):
+		t.Error("the socket is still open")
 	}
 	if c.account().Username != "" {
 		t.Error("the session is still there")
@@ -281,9 +282,7 @@ func oidcBackChannel(t *testing.T, k *kit, p *realProvider) {
 	if elsewhere.account().Username != "vic" {
 		t.Error("the same person's session of another browser, which is another one at the provider, ended too")
 	}
-	if !strings.Contains(k.stdout.String(), "SIGNED_OUT_AT_PROVIDER") {
-		t.Error("the audit trail does not have it")
-	}
+	k.tells("SIGNED_OUT_AT_PROVIDER")
 }
 
 // signOutAtProvider goes through the provider's own page.
@@ -347,9 +346,9 @@ func oidcGone(t *testing.T, k *kit, p *realProvider) {
 		t.Fatalf("got %+v", c.account())
 	}
 	p.person("temp-1", map[string]any{"preferred_username": "temp", "email": "temp@example.com", "email_verified": true, "groups": []string{"analysts"}})
-	k.eventually(time.Minute, "the new groups count", func() bool { return c.account().Role == "viewer" })
+	k.eventually(3*time.Minute, "the new groups count", func() bool { return c.account().Role == "viewer" })
 	p.person("temp-1", nil)
-	k.eventually(time.Minute, "the session is over", func() bool { return c.account().Username == "" })
+	k.eventually(3*time.Minute, "the session is over", func() bool { return c.account().Username == "" })
 	if stays.account().Username != "ada" {
 		t.Error("somebody else was signed out")
 	}
@@ -455,9 +454,7 @@ func TestOIDCTwoProviders(t *testing.T) {
 		}
 	}
 	for _, p := range []*realProvider{first, second} {
-		if identity := "oidc:" + p.url + "|vic-1"; !strings.Contains(k.stdout.String(), identity) {
-			t.Errorf("nobody signed in as %s", identity)
-		}
+		k.tells("oidc:" + p.url + "|vic-1")
 	}
 	k.cli("", "grant", "--group", "sso:analysts", "launcher", "--location", "etl")
 	for id, want := range map[string]struct{ ada, vic string }{"sso": {"admin", "sso:analysts"}, "second": {"viewer", ""}} {

@@ -187,7 +187,7 @@ func untrustedPeers(t *testing.T, k *kit) {
 	if len(cookies) != 1 || cookies[0].Secure || cookies[0].Name != "dagster_authkit" {
 		t.Errorf("got the cookies %v, want one that is not Secure", cookies)
 	}
-	k.eventually(5*time.Second, "the sign-in is in the trail", func() bool {
+	k.eventually(time.Minute, "the sign-in is in the trail", func() bool {
 		return strings.Contains(k.stdout.String(), `"username":"larry","status":"SUCCESS","ip":"127.0.0.1"`)
 	})
 	if strings.Contains(k.stdout.String(), "203.0.113.9") {

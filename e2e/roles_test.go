@@ -141,7 +141,7 @@ func TestTerminateAndDelete(t *testing.T) {
 	t.Parallel()
 	k := start(t, options{})
 	viewer, launcher := k.signIn("vic"), k.signIn("larry")
-	run := launchWait(t, launcher, 300)
+	run := launchWait(t, launcher, 1800)
 	k.eventually(3*time.Minute, "the run is under way", func() bool { return k.runStatus(run) == "STARTED" })
 
 	terminate := mutate(`terminateRun(runId: "` + run + `", terminatePolicy: MARK_AS_CANCELED_IMMEDIATELY) { __typename ... on TerminateRunFailure { message } }`)
@@ -151,7 +151,7 @@ func TestTerminateAndDelete(t *testing.T) {
 	if terminate(t, launcher) {
 		t.Error("terminateRun by a launcher was refused")
 	}
-	k.eventually(time.Minute, "the run is canceled", func() bool { return k.runStatus(run) == "CANCELED" })
+	k.eventually(3*time.Minute, "the run is canceled", func() bool { return k.runStatus(run) == "CANCELED" })
 
 	remove := mutate(`deleteRun(runId: "` + run + `") { __typename ... on UnauthorizedError { message } }`)
 	if !remove(t, viewer) || k.runStatus(run) == "" {

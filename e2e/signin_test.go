@@ -221,7 +221,7 @@ func TestAuditLines(t *testing.T) {
 		t.Errorf("a mutation by GET: got %d, want 405", resp.StatusCode)
 	}
 	var events []map[string]any
-	k.eventually(5*time.Second, "all events are on stdout", func() bool {
+	k.eventually(time.Minute, "all events are on stdout", func() bool {
 		events = nil
 		scanner := bufio.NewScanner(strings.NewReader(k.stdout.String()))
 		for scanner.Scan() {

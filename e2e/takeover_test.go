@@ -277,7 +277,7 @@ func TestTakeoverByCommand(t *testing.T) {
 			done <- ""
 		}()
 	}
-	deadline := time.After(60 * time.Second)
+	deadline := time.After(3 * time.Minute)
 	for range 6 {
 		select {
 		case problem := <-done:

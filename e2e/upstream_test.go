@@ -68,7 +68,7 @@ func startBefore(t testing.TB, upstream string, o options) *kit {
 // waitLive waits until AuthKit itself answers, whatever Dagster does.
 func (k *kit) waitLive() {
 	k.t.Helper()
-	k.eventually(30*time.Second, "AuthKit listens", func() bool {
+	k.eventually(2*time.Minute, "AuthKit listens", func() bool {
 		select {
 		case <-k.exited:
 			k.t.Fatalf("dagster-authkit ended before it listened: %v\n%s", k.exitErr, k.stderr)
@@ -100,7 +100,7 @@ func startBare(t testing.TB, k *kit) string {
 		_ = cmd.Wait()
 	})
 	address := fmt.Sprintf("http://127.0.0.1:%d", port)
-	deadline := time.Now().Add(90 * time.Second)
+	deadline := time.Now().Add(3 * time.Minute)
 	for {
 		resp, err := http.Get(address + "/server_info")
 		if err == nil {
@@ -211,7 +211,7 @@ func judgesUpstream(t *testing.T, k *kit, name string) {
 func refusesUpstream(t *testing.T, k *kit, upstream, reason string) {
 	t.Helper()
 	k = startBefore(t, upstream, options{from: k, noWait: true})
-	k.eventually(15*time.Second, "the log says why", func() bool { return strings.Contains(k.stderr.String(), reason) })
+	k.eventually(time.Minute, "the log says why", func() bool { return strings.Contains(k.stderr.String(), reason) })
 	viewer := k.signIn("vic")
 	resp, body := viewer.do("POST", "/graphql", `{"query":"{version}"}`, "Content-Type", "application/json")
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
@@ -239,7 +239,7 @@ func upstreamComesBack(t *testing.T, folders *kit, bare string) {
 	editor := k.signIn("ed")
 	first.Close()
 	// A connection that was kept alive may still be found broken; after that nobody answers.
-	k.eventually(10*time.Second, "Dagster is missed", func() bool {
+	k.eventually(time.Minute, "Dagster is missed", func() bool {
 		got := editor.graphql("{ version }", nil)
 		return got.Status == http.StatusServiceUnavailable
 	})
@@ -253,7 +253,7 @@ func upstreamComesBack(t *testing.T, folders *kit, bare string) {
 	second := &http.Server{Handler: remoteTo(t, bare)}
 	go func() { _ = second.Serve(listener) }()
 	defer second.Close()
-	k.eventually(30*time.Second, "Dagster is back", func() bool { return editor.graphql("{ version }", nil).Status == http.StatusOK })
+	k.eventually(2*time.Minute, "Dagster is back", func() bool { return editor.graphql("{ version }", nil).Status == http.StatusOK })
 	if got := editor.addPartition("back"); !k.hasPartition("back") {
 		t.Errorf("a mutation after it came back: %s", got.Body)
 	}
@@ -291,7 +291,7 @@ func TestUpstreamPastNoProxy(t *testing.T) {
 		env: []string{"HTTP_PROXY=" + outside.URL, "http_proxy=" + outside.URL},
 	})
 	// .invalid has no address (RFC 6761), so a direct attempt fails at once and is logged.
-	k.eventually(30*time.Second, "AuthKit asked its upstream", func() bool {
+	k.eventually(2*time.Minute, "AuthKit asked its upstream", func() bool {
 		return strings.Contains(k.stderr.String(), "does not answer")
 	})
 	if n := asked.Load(); n != 0 {

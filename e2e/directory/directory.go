@@ -185,14 +185,14 @@ func (p *process) stop() {
 // until waits for a condition, or fails the test with what the process said.
 func (p *process) until(what string, ok func() bool) {
 	p.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(3 * time.Minute); !ok(); time.Sleep(20 * time.Millisecond) {
 		select {
 		case <-p.exited:
 			p.t.Fatalf("%s ended before %s:\n%s", p.cmd.Path, what, p.said)
 		default:
 		}
 		if time.Now().After(deadline) {
-			p.t.Fatalf("%s: not within a minute: %s\n%s", p.cmd.Path, what, p.said)
+			p.t.Fatalf("%s: not within three minutes: %s\n%s", p.cmd.Path, what, p.said)
 		}
 	}
 }

@@ -40,8 +40,8 @@ server.listen(options.port ?? 0, '127.0.0.1', () => {
       backchannelLogout: { enabled: true },
       rpInitiatedLogout: { enabled: true },
     },
-    // Its own refuses loopback addresses, where all of the tests are.
-    fetch: (url, { dispatcher, ...rest }) => fetch(url, rest),
+    // Its own refuses loopback addresses, where all of the tests are, and gives up after 2.5 s, which a busy machine may take.
+    fetch: (url, { dispatcher, signal, ...rest }) => fetch(url, rest),
     issueRefreshToken: async () => options.refreshTokens ?? true,
     rotateRefreshToken: true,
     ttl: { AccessToken: 600, AuthorizationCode: 60, IdToken: 600, RefreshToken: 3600, Session: 3600, Grant: 3600, Interaction: 600 },
