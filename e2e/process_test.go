@@ -67,16 +67,30 @@ func (k *kit) processes() map[int]string {
 	return found
 }
 
+// mark makes a file that testdata/defs.py looks for, until clear is called: with "hold" Dagster does not come to the end of its start,
+// with "enough" the op wait ends.
+func (k *kit) mark(name string) (clear func()) {
+	k.t.Helper()
+	path := filepath.Join(k.dir, name)
+	if err := os.WriteFile(path, nil, 0o600); err != nil {
+		k.t.Fatal(err)
+	}
+	clear = func() { _ = os.Remove(path) }
+	k.t.Cleanup(clear)
+	return clear
+}
+
 func TestChildIsRestarted(t *testing.T) {
 	t.Parallel()
 	k := start(t, options{})
 	viewer := k.signIn("vic")
 	first := k.health().Dagster
+	goOn := k.mark("hold")
 	if err := syscall.Kill(first.PID, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}
 	killed := time.Now()
-	k.eventually(5*time.Second, "the death is noticed", func() bool { return !k.health().Dagster.Ready })
+	k.eventually(time.Minute, "the death is noticed", func() bool { return !k.health().Dagster.Ready })
 	// Signing in works meanwhile, documents wait, programs are told when to come back.
 	if resp, body := viewer.page("/runs"); resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "http-equiv") {
 		t.Errorf("a page while Dagster is down: got %d, want 503 with a page that reloads itself\n%s", resp.StatusCode, body)
@@ -85,6 +99,7 @@ func TestChildIsRestarted(t *testing.T) {
 		t.Errorf("a program while Dagster is down: got %d and Retry-After %q, want 503", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
 	k.signIn("ed")
+	goOn()
 	k.waitReady()
 	t.Logf("ready again %s after kill -9", time.Since(killed).Round(10*time.Millisecond))
 	second := k.health().Dagster
@@ -105,7 +120,7 @@ func TestKillDashNine(t *testing.T) {
 	}
 	k.cli("a-password-of-hers\n", "add-user", "newcomer", "--viewer", "--password-stdin")
 	k.kill()
-	k.eventually(5*time.Second, "nothing of it is left", func() bool { return len(k.processes()) == 0 })
+	k.eventually(time.Minute, "nothing of it is left", func() bool { return len(k.processes()) == 0 })
 
 	again := start(t, options{from: k})
 	c := again.anonymous()
@@ -128,20 +143,21 @@ func TestRunsSurvive(t *testing.T) {
 			t.Parallel()
 			k := start(t, options{})
 			launcher := k.signIn("larry")
-			run := launchWait(t, launcher, 25)
-			k.eventually(60*time.Second, "the run is under way", func() bool { return k.runStatus(run) == "STARTED" })
+			run := launchWait(t, launcher, 1800)
+			k.eventually(3*time.Minute, "the run is under way", func() bool { return k.runStatus(run) == "STARTED" })
 			test.end(k)
-			time.Sleep(time.Second)
+			time.Sleep(time.Second) // what would end it has the time to
 			if status := k.runStatus(run); status != "STARTED" {
 				t.Fatalf("after %s the run is %s, want STARTED", test.name, status)
 			}
 			again := start(t, options{from: k})
-			again.eventually(60*time.Second, "the run succeeds", func() bool { return again.runStatus(run) == "SUCCESS" })
+			again.mark("enough")
+			again.eventually(2*time.Minute, "the run succeeds", func() bool { return again.runStatus(run) == "SUCCESS" })
 			got := again.signIn("vic").graphql(`{ runOrError(runId: "`+run+`") { __typename ... on Run { status } } }`, nil)
 			if !strings.Contains(got.Body, "SUCCESS") {
 				t.Errorf("asked about the run: got %s, want SUCCESS", got.Body)
 			}
-			again.eventually(15*time.Second, "the old code server is gone", func() bool {
+			again.eventually(2*time.Minute, "the old code server is gone", func() bool {
 				for _, line := range again.processes() {
 					if strings.Contains(line, "multiprocessing") {
 						return false
@@ -163,7 +179,7 @@ func TestStopLeavesNothing(t *testing.T) {
 	if k.exitErr != nil {
 		t.Errorf("the exit after SIGTERM: got %v, want code 0", k.exitErr)
 	}
-	k.eventually(2*time.Second, "nothing is left", func() bool { return len(k.processes()) == 0 })
+	k.eventually(time.Minute, "nothing is left", func() bool { return len(k.processes()) == 0 })
 }
 
 // TestChildThatFailsAtOnce: its own message and exit code are AuthKit's.
@@ -183,8 +199,8 @@ func TestChildThatFailsAtOnce(t *testing.T) {
 			k := start(t, options{args: test.args, noUsers: true, noWait: true})
 			select {
 			case <-k.exited:
-			case <-time.After(60 * time.Second):
-				t.Fatal("still running after 60 s")
+			case <-time.After(3 * time.Minute):
+				t.Fatal("still running after three minutes")
 			}
 			if code := k.cmd.ProcessState.ExitCode(); code != test.code {
 				t.Errorf("got exit code %d, want %d\n%s", code, test.code, k.stderr)
@@ -203,15 +219,13 @@ func TestSecretsStayOurs(t *testing.T) {
 		"DAGSTER_AUTH_SECRET_KEY=" + strings.Repeat("s", 48), "DAGSTER_WEBSERVER_HOST=0.0.0.0", "DAGSTER_AUTH_METRICS_TOKEN=metrics-token-1",
 		"A_PIPELINES_OWN=kept",
 	}, args: []string{"-h", "127.0.0.1"}})
-	processes := k.processes()
-	if len(processes) < 2 {
-		t.Fatalf("got the processes %v, want a webserver and a code server", processes)
-	}
+	processes, looked := k.processes(), 0
 	for pid, line := range processes {
 		environ, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || len(environ) == 0 { // Dagster starts helpers that live for a moment
+			continue
 		}
+		looked++
 		for entry := range strings.SplitSeq(string(environ), "\x00") {
 			name, _, _ := strings.Cut(entry, "=")
 			if strings.HasPrefix(name, "DAGSTER_AUTH_") || name == "DAGSTER_WEBSERVER_HOST" {
@@ -221,6 +235,9 @@ func TestSecretsStayOurs(t *testing.T) {
 		if !strings.Contains(string(environ), "A_PIPELINES_OWN=kept") {
 			t.Errorf("%s has lost the rest of the environment", line)
 		}
+	}
+	if looked < 2 {
+		t.Errorf("looked at %d of the processes %v, want a webserver and a code server", looked, processes)
 	}
 }
 
@@ -256,7 +273,7 @@ func TestReaderOfStdoutLeaves(t *testing.T) {
 		t.Errorf("with nobody at stdout: got %s", got.Body)
 	}
 	dropped := regexp.MustCompile(`(?m)^dagster_authkit_audit_lines_dropped_total [1-9]`)
-	k.eventually(10*time.Second, "the lost lines are counted", func() bool {
+	k.eventually(time.Minute, "the lost lines are counted", func() bool {
 		_, metrics := editor.do("GET", "/auth/metrics", "")
 		return dropped.MatchString(metrics)
 	})

@@ -1,8 +1,15 @@
 """What the tests do things to: assets, a check, jobs, a schedule, a sensor and a dynamic partition."""
 
+import pathlib
 import time
 
 import dagster as dg
+
+here = pathlib.Path(__file__).parent
+
+# A test that looks at what happens while Dagster starts holds it there for as long as it looks.
+while (here / "hold").exists():
+    time.sleep(0.05)
 
 dyn = dg.DynamicPartitionsDefinition(name="dyn")
 
@@ -26,7 +33,7 @@ def my_check():
 @dg.op(config_schema={"seconds": dg.Field(float, default_value=0.0)})
 def wait(context):
     deadline = time.monotonic() + context.op_config["seconds"]
-    while time.monotonic() < deadline:
+    while time.monotonic() < deadline and not (here / "enough").exists():
         time.sleep(0.1)
     context.log.info("the op is done")
 
