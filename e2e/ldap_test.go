@@ -21,13 +21,14 @@ import (
 )
 
 // withDirectory are the settings for a slapd, as a person would write them who has groups called admins, editors, launchers
-// and viewers. Those who are signed in are asked about as often as can be.
+// and viewers. Those who are signed in are asked about often, but not so often that they are overdue when the machine stood still for ten
+// seconds.
 func withDirectory(s *directory.Slapd, more ...string) []string {
 	return append(more,
 		"DAGSTER_AUTH_BACKEND=ldap,sqlite", "DAGSTER_AUTH_LDAP_SERVER="+s.SecureURL, "DAGSTER_AUTH_LDAP_CA_CERT="+s.File,
 		"DAGSTER_AUTH_LDAP_BASE_DN="+directory.People, "DAGSTER_AUTH_LDAP_BIND_DN="+directory.Reader,
 		"DAGSTER_AUTH_LDAP_BIND_PASSWORD="+directory.ReaderPassword, "DAGSTER_AUTH_LDAP_GROUP_PATTERN=cn={role},"+directory.Groups,
-		"DAGSTER_AUTH_REFRESH_INTERVAL=10s", "DAGSTER_AUTH_RATE_LIMIT=false", "DAGSTER_AUTH_CONTACT=the data platform team")
+		"DAGSTER_AUTH_REFRESH_INTERVAL=20s", "DAGSTER_AUTH_LDAP_TIMEOUT=60", "DAGSTER_AUTH_RATE_LIMIT=false", "DAGSTER_AUTH_CONTACT=the data platform team")
 }
 
 // fromDirectory is somebody of a directory, signed in.
@@ -164,12 +165,12 @@ func groupsChange(t *testing.T, k *kit, s *directory.Slapd) {
 		t.Errorf("at the next sign-in: got %+v, want an admin", got)
 	}
 	s.DeleteValue(directory.GroupDN("admins"), "member", directory.PersonDN("vic"))
-	k.eventually(30*time.Second, "vic, out of the group, is a viewer in her open session", func() bool { return c.whoAmI().Role == "viewer" })
+	k.eventually(3*time.Minute, "vic, out of the group, is a viewer in her open session", func() bool { return c.whoAmI().Role == "viewer" })
 	s.AddValue(directory.GroupDN("editors"), "member", directory.PersonDN("vic"))
-	k.eventually(30*time.Second, "vic, in another group, is an editor in her open session", func() bool { return c.whoAmI().Role == "editor" })
+	k.eventually(3*time.Minute, "vic, in another group, is an editor in her open session", func() bool { return c.whoAmI().Role == "editor" })
 	s.DeleteValue(directory.GroupDN("editors"), "member", directory.PersonDN("vic"))
 	s.DeleteValue(directory.GroupDN("viewers"), "member", directory.PersonDN("vic"))
-	k.eventually(30*time.Second, "vic, in no group, has no session", func() bool { return c.whoAmI().status == http.StatusUnauthorized })
+	k.eventually(3*time.Minute, "vic, in no group, has no session", func() bool { return c.whoAmI().status == http.StatusUnauthorized })
 	s.AddValue(directory.GroupDN("viewers"), "member", directory.PersonDN("vic"))
 }
 
@@ -189,10 +190,11 @@ func deletedInDirectory(t *testing.T, k *kit, s *directory.Slapd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Rename(directory.PersonDN("moved"), "uid=elsewhere", "ou=abroad,"+directory.People)
+	// First the group: a person who is in none for a moment may be asked about just then.
 	s.AddValue(directory.GroupDN("viewers"), "member", "uid=elsewhere,ou=abroad,"+directory.People)
+	s.Rename(directory.PersonDN("moved"), "uid=elsewhere", "ou=abroad,"+directory.People)
 	s.Delete(directory.PersonDN("gone"))
-	within, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	within, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
 	defer cancel()
 	if _, _, err = conn.Read(within); websocket.CloseStatus(err) != 4401 {
 		t.Errorf("the WebSocket of a deleted person ended with %v, want 4401", err)
@@ -200,14 +202,18 @@ func deletedInDirectory(t *testing.T, k *kit, s *directory.Slapd) {
 	if got := gone.whoAmI(); got.status != http.StatusUnauthorized {
 		t.Errorf("the session of a deleted person: got %d, want 401", got.status)
 	}
-	k.eventually(30*time.Second, "the renamed person has the new name in the open session", func() bool { return moved.whoAmI().Username == "elsewhere" })
+	k.eventually(3*time.Minute, "the renamed person has the new name in the open session", func() bool { return moved.whoAmI().Username == "elsewhere" })
 	if got := talk(t, bystander, 1, initFrame); len(got) != 1 || got[0] != "connection_ack" {
 		t.Errorf("the renamed person's WebSocket answered %v, want connection_ack", got)
 	}
 	if resp, _ := k.anonymous().login("moved", directory.Password("moved")); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("signing in by the old name: got %d, want 401", resp.StatusCode)
 	}
-	if n := k.count("SELECT count(*) FROM audit_events WHERE event_type = 'SESSION_EXPIRED' AND username = 'gone' AND event ->> 'identity' LIKE 'ldap:%'"); n != 1 {
+	told := func() int64 {
+		return k.count("SELECT count(*) FROM audit_events WHERE event_type = 'SESSION_EXPIRED' AND username = 'gone' AND event ->> 'identity' LIKE 'ldap:%'")
+	}
+	k.eventually(time.Minute, "the trail tells of the end", func() bool { return told() > 0 }) // the session is deleted before
+	if n := told(); n != 1 {
 		t.Errorf("the trail tells %d times that the session of a deleted person ended, want once", n)
 	}
 }
@@ -241,8 +247,8 @@ func checkLDAP(t *testing.T, k *kit) {
 // directoryDown: whoever the directory would have to vouch for can't sign in, is told so, and stays for a while; a local
 // admin comes in.
 func directoryDown(t *testing.T, k *kit, s *directory.Slapd) {
-	c, leaving, replaced := k.fromDirectory("larry"), k.fromDirectory("larry"), k.fromDirectory("larry")
-	s.Stop()
+	open := downWhileOpen(t, k, s)
+	leaving, replaced := open[1], open[2]
 	resp, body := k.anonymous().login("larry", directory.Password("larry"))
 	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "does not answer") || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("signing in: got %d, want 503 that says why\n%s", resp.StatusCode, body)
@@ -250,12 +256,9 @@ func directoryDown(t *testing.T, k *kit, s *directory.Slapd) {
 	if got := k.signIn("ada").whoAmI(); got.Backend != "local" || got.Role != "admin" {
 		t.Errorf("the local admin: got %+v", got)
 	}
-	if got := c.whoAmI(); got.status != http.StatusOK {
-		t.Errorf("an open session: got %d, want 200", got.status)
-	}
 	// Each has its own time, as it was opened at its own.
-	for _, open := range []*client{c, leaving, replaced} {
-		k.eventually(60*time.Second, "the open session is overdue", func() bool { return open.whoAmI().status == http.StatusServiceUnavailable })
+	for _, c := range open {
+		k.eventually(3*time.Minute, "the open session is overdue", func() bool { return c.whoAmI().status == http.StatusServiceUnavailable })
 	}
 	// Whoever has an overdue session can leave it, and sign in as somebody else.
 	if resp, _ := leaving.do("POST", "/auth/logout", ""); resp.StatusCode != http.StatusSeeOther || leaving.whoAmI().status != http.StatusUnauthorized {
@@ -268,8 +271,28 @@ func directoryDown(t *testing.T, k *kit, s *directory.Slapd) {
 		t.Errorf("signing in over an overdue session: got %d and %+v", resp.StatusCode, replaced.whoAmI())
 	}
 	s.Start()
-	k.eventually(60*time.Second, "the open session goes on", func() bool { return c.whoAmI().status == http.StatusOK })
+	k.eventually(3*time.Minute, "the open session goes on", func() bool { return open[0].whoAmI().status == http.StatusOK })
 	k.fromDirectory("larry")
+}
+
+// downWhileOpen stops the directory beside three open sessions, which go on for a while. On a machine that is so slow that the while is
+// over when they are looked at, it is done again.
+func downWhileOpen(t *testing.T, k *kit, s *directory.Slapd) [3]*client {
+	t.Helper()
+	for range 5 {
+		open := [3]*client{k.fromDirectory("larry"), k.fromDirectory("larry"), k.fromDirectory("larry")}
+		s.Stop()
+		if open[0].whoAmI().status == http.StatusOK {
+			return open
+		}
+		s.Start()
+		k.eventually(3*time.Minute, "the directory is asked again", func() bool {
+			resp, _ := k.anonymous().login("larry", directory.Password("larry"))
+			return resp.StatusCode == http.StatusSeeOther
+		})
+	}
+	t.Fatal("sessions that are open when the directory goes down do not go on")
+	return [3]*client{}
 }
 
 // TestGuessesWhileADirectoryIsDown: guesses at a local password count all the same, so that the one that is right comes too late.
@@ -333,7 +356,7 @@ func TestActiveDirectory(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "authkit.yaml")
 	text := "backend: ldap\nldap_preset: ad\nldap_nested_groups: true\nldap_server: " + s.SecureURL + "\nldap_ca_cert: " + s.File +
 		"\nldap_base_dn: " + directory.DomainBase + "\nldap_bind_dn: svc@" + directory.Domain + "\nldap_bind_password: " + directory.Password("svc") +
-		"\nrefresh_interval: 10s\ngroups:\n  - group: Dagster Admins\n    role: admin\n  - group: CN=Dagster Users," + directory.DomainGroups + "\n    role: launcher\n" +
+		"\nldap_timeout: 60\nrefresh_interval: 20s\ngroups:\n  - group: Dagster Admins\n    role: admin\n  - group: CN=Dagster Users," + directory.DomainGroups + "\n    role: launcher\n" +
 		"  - group: Dagster Editors\n    role: editor\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -359,7 +382,7 @@ func TestActiveDirectory(t *testing.T) {
 	if resp, _ := k.anonymous().login("dora", directory.Password("dora")); resp.StatusCode != http.StatusUnauthorized {
 		t.Errorf("dora, disabled: got %d, want 401", resp.StatusCode)
 	}
-	k.eventually(30*time.Second, "the session of the disabled dora ends", func() bool { return dora.whoAmI().status == http.StatusUnauthorized })
+	k.eventually(3*time.Minute, "the session of the disabled dora ends", func() bool { return dora.whoAmI().status == http.StatusUnauthorized })
 	if out := k.cli("", "check-ldap", "--config", config, "--user", "vic"); !strings.Contains(out, "launcher, by the rule for the group CN=Dagster Users") {
 		t.Errorf("check-ldap:\n%s", out)
 	}
