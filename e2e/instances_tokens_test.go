@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/coder/websocket"
 )
@@ -50,7 +49,7 @@ func (f *fleet) tokenSockets(t *testing.T, token string) *sync.WaitGroup {
 			t.Fatal(err)
 		}
 		closed.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), slowly)
 			defer cancel()
 			_, _, err := conn.Read(ctx)
 			if status := websocket.CloseStatus(err); status != 4401 {
