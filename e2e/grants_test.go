@@ -174,8 +174,6 @@ func scopedMutations() []scoped {
 			return one("refreshComponentState", "", "locationName", p.file, "defsStateKey", "k")
 		}},
 		{name: "reloadRepositoryLocation", call: byPlace("reloadRepositoryLocation", "repositoryLocationName")},
-		// Last: Dagster starts the location's code server again in its own time.
-		{name: "shutdownRepositoryLocation", unseen: true, call: byPlace("shutdownRepositoryLocation", "repositoryLocationName")},
 	}
 }
 
@@ -344,6 +342,12 @@ func (g granted) everyMutation(t *testing.T) {
 			t.Errorf("the control, %s by an editor everywhere: %s", call.field, got.Body)
 		}
 	}
+	// Last, and the refusals first: Dagster starts the location's code server again in its own time, which leaves marks.
+	shutdown := byPlace("shutdownRepositoryLocation", "repositoryLocationName")
+	g.refuses(t, "shutdownRepositoryLocation in a by b's editor", g.bert, shutdown(g.a, ""))
+	g.refuses(t, "shutdownRepositoryLocation in b by a's editor", g.anna, shutdown(g.b, ""))
+	g.allows(t, "shutdownRepositoryLocation in a by its editor", g.anna, shutdown(g.a, ""), "literals", true)
+	g.allows(t, "shutdownRepositoryLocation in b by its editor", g.bert, shutdown(g.b, ""), "variables", true)
 }
 
 // acrossLocations: what belongs to two code locations takes a role in both, and what nobody knows one everywhere.
