@@ -172,7 +172,7 @@ func TestBrowser(t *testing.T) {
 	b.run(chromedp.Click(menuSignOut), chromedp.WaitVisible(`//h1[contains(., "igned out")]`))
 	b.run(chromedp.Navigate(k.url+"/runs"), chromedp.WaitVisible(`input[name="username"]`))
 
-	bare := k.bareConsole(t)
+	bare := k.bareConsole(t, through)
 	for _, line := range through {
 		if !slices.Contains(bare, portless(line)) {
 			t.Errorf("the console says, which it does not on a bare Dagster: %s", line)
@@ -180,17 +180,22 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
-// bareConsole is what the console says on the same page of the same Dagster without AuthKit in between.
-func (k *kit) bareConsole(t *testing.T) []string {
+// bareConsole is what the console says on the same page of the same Dagster without AuthKit in between. It waits until all has been said
+// that was said through AuthKit, where the page was open for longer.
+func (k *kit) bareConsole(t *testing.T, through []string) (lines []string) {
 	t.Helper()
 	child := k.childAddress()
 	b := openBrowser(t, 1400, 900)
-	b.run(chromedp.Navigate(child+"/runs?tab=queued"), drawn(), chromedp.Sleep(2*time.Second))
-	var lines []string
-	for _, line := range b.said() {
-		lines = append(lines, portless(line))
+	b.run(chromedp.Navigate(child+"/runs?tab=queued"), drawn())
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(100 * time.Millisecond) {
+		for _, line := range b.said() {
+			lines = append(lines, portless(line))
+		}
+		missing := slices.ContainsFunc(through, func(line string) bool { return !slices.Contains(lines, portless(line)) })
+		if !missing || time.Now().After(deadline) {
+			return lines
+		}
 	}
-	return lines
 }
 
 // portless makes messages of two servers comparable.

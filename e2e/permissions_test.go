@@ -57,12 +57,23 @@ func (b *browser) state(base string, c control) string {
 		there += " || " + c.elsewhere
 	}
 	b.until(c.name+" at "+base, "("+there+") && "+quiet)
-	return ask(b, chromedp.Evaluate[string](`(() => {
-		const found = `+c.find+`.filter(e => e.getClientRects().length > 0)
-		if (found.length === 0) return 'absent'
-		const off = e => e.disabled || e.closest('[aria-disabled=true]') || /disabled/i.test(e.className)
-		return found.every(off) ? 'disabled' : 'enabled'
-	})()`))
+	// What has come is not always drawn yet: it has to be the same for a while.
+	now := func() string {
+		return ask(b, chromedp.Evaluate[string](`(() => {
+			const found = `+c.find+`.filter(e => e.getClientRects().length > 0)
+			if (found.length === 0) return 'absent'
+			const off = e => e.disabled || e.closest('[aria-disabled=true]') || /disabled/i.test(e.className)
+			return found.every(off) ? 'disabled' : 'enabled'
+		})()`))
+	}
+	seen, same := now(), 0
+	for deadline := time.Now().Add(patience); same < 5 && time.Now().Before(deadline); same++ {
+		time.Sleep(200 * time.Millisecond)
+		if again := now(); again != seen {
+			seen, same = again, -1
+		}
+	}
+	return seen
 }
 
 // until polls for a condition in the page.
