@@ -211,7 +211,7 @@ func TestNewRewritingIsBounded(t *testing.T) {
 	if !errors.As(err, &refused) || refused.Status != http.StatusBadRequest {
 		t.Errorf("merged fragments: got rewriting %t and error %v, want 400", r != nil, err)
 	}
-	if took := time.Since(start); took > 10*time.Second {
+	if took := time.Since(start); took > time.Minute {
 		t.Errorf("took %s, want far less", took)
 	}
 }

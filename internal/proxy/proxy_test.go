@@ -420,7 +420,7 @@ func TestAClientThatLeavesEndsTheRequestAtDagster(t *testing.T) {
 	}
 	select {
 	case <-ended:
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("Dagster still works for a client that left")
 	}
 }

@@ -208,7 +208,7 @@ func (f *faults) slow(t *testing.T) {
 	}
 	check(t, "the rest", f.s.Ping(t.Context()))
 	// A minute is what statements may take; nobody waits that long for a lock.
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 55*time.Second)
 	defer cancel()
 	if err := f.s.CreateSession(ctx, lateSession(f.user)); err == nil || ctx.Err() != nil {
 		t.Errorf("a change that waits for the lock: got %v, want a fault before its time is up", err)

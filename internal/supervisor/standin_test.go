@@ -290,7 +290,7 @@ func launch(t *testing.T, o Options) *running {
 }
 
 // patience bounds every wait for a process; only a failure takes so long.
-const patience = 30 * time.Second
+const patience = 90 * time.Second
 
 // awaitReady waits until the supervisor says ready and returns the address.
 func (r *running) awaitReady(t *testing.T) *url.URL {

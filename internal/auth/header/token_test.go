@@ -176,7 +176,7 @@ func TestTokens(t *testing.T) {
 		"by RSA":                          {jwt.Sign(t, rsaKey, jose.RS256, "rsa", good(nil)), "header:" + issuer + "|4711 viewer", ""},
 		"by P-384":                        {jwt.Sign(t, bigKey, jose.ES384, "big", good(nil)), "header:" + issuer + "|4711 viewer", ""},
 		"by Ed25519":                      {jwt.Sign(t, edKey, jose.EdDSA, "ed", good(nil)), "header:" + issuer + "|4711 viewer", ""},
-		"expired a moment ago":            {es(map[string]any{"exp": now.Add(-10 * time.Second).Unix()}), "header:" + issuer + "|4711 viewer", ""},
+		"expired a moment ago":            {es(map[string]any{"exp": now.Add(-time.Second).Unix()}), "header:" + issuer + "|4711 viewer", ""},
 		"one audience, no list":           {es(map[string]any{"aud": audience}), "header:" + issuer + "|4711 viewer", ""},
 		"a verified address":              {es(map[string]any{"email_verified": true}), "header:" + issuer + "|4711 viewer", ""},
 		"no groups":                       {es(map[string]any{"custom": nil}), "", "no role"},
@@ -196,8 +196,8 @@ func TestTokens(t *testing.T) {
 		"the issuer with a slash":         {es(map[string]any{"iss": issuer + "/"}), "", "issuer"},
 		"expired":                         {es(map[string]any{"exp": now.Add(-time.Minute).Unix()}), "", "expired"},
 		"no expiry":                       {es(map[string]any{"exp": nil}), "", "when it expires"},
-		"not yet valid":                   {es(map[string]any{"nbf": now.Add(time.Minute).Unix()}), "", "not valid yet"},
-		"issued in the future":            {es(map[string]any{"iat": now.Add(time.Minute).Unix()}), "", "future"},
+		"not yet valid":                   {es(map[string]any{"nbf": now.Add(10 * time.Minute).Unix()}), "", "not valid yet"},
+		"issued in the future":            {es(map[string]any{"iat": now.Add(10 * time.Minute).Unix()}), "", "future"},
 		"an expiry that is no number":     {es(map[string]any{"exp": "soon"}), "", "verify it"},
 		"no subject":                      {es(map[string]any{"sub": nil}), "", "subject"},
 		"an address that is not verified": {es(map[string]any{"email_verified": false}), "", "not verified"},
@@ -282,7 +282,7 @@ func TestKeysAreAskedForSeldom(t *testing.T) {
 	}
 	fresh := tokenBackend(t, keys.URL, nil)
 	keys.down.Store(false)
-	before := keys.asked.Load()
+	before, begun := keys.asked.Load(), time.Now()
 	if _, found, err := fresh.Present(sent(t, proxy, "Cf-Access-Jwt-Assertion", token)); err != nil || !found {
 		t.Fatalf("with keys: found %t, error %v", found, err)
 	}
@@ -292,8 +292,9 @@ func TestKeysAreAskedForSeldom(t *testing.T) {
 			t.Errorf("an unknown key: found %t, error %v", found, err)
 		}
 	}
-	if asked := keys.asked.Load() - before; asked != 1 {
-		t.Errorf("50 unknown keys: the key set was asked for %d times, want once", asked)
+	asked, pauses := keys.asked.Load()-before, time.Since(begun)/keysPause // a slow machine's 50 may take longer than one
+	if asked < 1 || int64(asked) > int64(pauses)+1 {
+		t.Errorf("50 unknown keys: the key set was asked for %d times, want once in each pause", asked)
 	}
 	keys.down.Store(true)
 	if _, found, err := fresh.Present(sent(t, proxy, "Cf-Access-Jwt-Assertion", jwt.Sign(t, ecKey, jose.ES256, "ec", good(nil)))); err != nil || !found {

@@ -88,10 +88,17 @@ func entryOf(id int64, dn, uid string, more ...string) []byte {
 	return message(id, searchEntry, tlv(tagOctets, []byte(dn)), tlv(tagSequence, attributes...))
 }
 
-// impatient are options that give up after a second.
+// impatient are options that give up after a second, for servers that must not be believed in any case.
 func impatient(t *testing.T, server string) ldap.Options {
+	o := patient(t, server)
+	o.Timeout = time.Second
+	return o
+}
+
+// patient are options for servers whose answers count.
+func patient(t *testing.T, server string) ldap.Options {
 	return ldap.Options{
-		Servers: []string{server}, Timeout: time.Second, BindDN: "cn=reader", BindPassword: "x", BaseDN: "dc=x",
+		Servers: []string{server}, Timeout: time.Minute, BindDN: "cn=reader", BindPassword: "x", BaseDN: "dc=x",
 		UserFilter: "(uid={username})", SubjectAttribute: "entryUUID", NameAttribute: "uid", GroupBaseDN: "dc=x", GroupFilter: "(member={dn})",
 		Default: identity.Viewer, Roles: roles(t),
 	}
@@ -113,7 +120,7 @@ func wellBehaved(special func(conn net.Conn, id int64)) func(net.Conn, int64, be
 func TestFaults(t *testing.T) {
 	t.Parallel()
 	credentials := auth.Credentials{Username: "ada", Password: "x"}
-	control := backend(t, impatient(t, misbehaving(t, wellBehaved(func(conn net.Conn, id int64) {
+	control := backend(t, patient(t, misbehaving(t, wellBehaved(func(conn net.Conn, id int64) {
 		_, _ = conn.Write(append(entryOf(id, "uid=ada,dc=x", "ada"), result(id, searchDone)...))
 	}))))
 	if user, err := control.Authenticate(t.Context(), credentials); err != nil || user.Name != "ada" {
@@ -227,7 +234,7 @@ func TestBindsThatAreRefused(t *testing.T) {
 					_, _ = conn.Write(result(id, bindResponse))
 				}
 			})
-			user, err := backend(t, impatient(t, server)).Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"})
+			user, err := backend(t, patient(t, server)).Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"})
 			if !errors.Is(err, tc.want) || (err == nil) != (user.Name == "ada") {
 				t.Errorf("got %q, %v, want %v", user.Name, err, tc.want)
 			}
@@ -245,7 +252,7 @@ func TestMoreEntriesThanAskedFor(t *testing.T) {
 			}
 		}
 	}))
-	if user, err := backend(t, impatient(t, server)).Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"}); !errors.Is(err, auth.ErrInvalid) {
+	if user, err := backend(t, patient(t, server)).Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"}); !errors.Is(err, auth.ErrInvalid) {
 		t.Errorf("got %q, %v, want ErrInvalid", user.Name, err)
 	}
 }
@@ -256,7 +263,7 @@ func TestAnEntryOfAnotherName(t *testing.T) {
 	server := misbehaving(t, wellBehaved(func(conn net.Conn, id int64) {
 		_, _ = conn.Write(append(entryOf(id, "uid=root,dc=x", "root"), result(id, searchDone)...))
 	}))
-	b := backend(t, impatient(t, server))
+	b := backend(t, patient(t, server))
 	if user, err := b.Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"}); !errors.Is(err, auth.ErrInvalid) {
 		t.Errorf("got %q, %v, want ErrInvalid", user.Name, err)
 	}
@@ -269,7 +276,7 @@ func TestAnEntryOfAnotherName(t *testing.T) {
 func TestCallersWhoLeave(t *testing.T) {
 	t.Parallel()
 	asked := make(chan struct{}, 1)
-	o := impatient(t, misbehaving(t, wellBehaved(func(net.Conn, int64) { asked <- struct{}{} })))
+	o := patient(t, misbehaving(t, wellBehaved(func(net.Conn, int64) { asked <- struct{}{} })))
 	o.Timeout = time.Hour
 	ctx, leave := context.WithCancel(t.Context())
 	go func() {

@@ -327,7 +327,7 @@ func TestServersInOrder(t *testing.T) {
 	defer func() { _ = silent.Close() }()
 	first, firstURL := relayTo(t, impostor.SecureURL)
 	o := openLDAP(t, s)
-	o.Timeout = time.Second
+	o.Timeout = 4 * time.Second
 	o.Servers = []string{
 		fmt.Sprintf("ldaps://localhost:%d", directory.FreePort(t)), // nobody listens
 		"ldaps://" + silent.Addr().String(), firstURL, s.SecureURL,
@@ -355,7 +355,7 @@ func TestConnectionsAreKept(t *testing.T) {
 	s := directory.StartSlapd(t)
 	r, url := relayTo(t, s.SecureURL)
 	o := openLDAP(t, s)
-	o.Servers, o.Timeout = []string{url}, 3*time.Second
+	o.Servers, o.Timeout = []string{url}, 10*time.Second
 	b := backend(t, o)
 	for range 5 {
 		mustSignIn(t, b, "ada")

@@ -105,7 +105,7 @@ func TestSecretIsSentOnce(t *testing.T) {
 	server := httptest.NewServer(mux)
 	defer server.Close()
 	defer close(stop)
-	c := client(t, remote.Options{Timeout: 300 * time.Millisecond})
+	c := client(t, remote.Options{Timeout: 5 * time.Second})
 	for _, path := range []string{"/307", "/302", "/never"} {
 		response, err := c.Post(server.URL+path, "application/x-www-form-urlencoded", strings.NewReader("secret=x")) //nolint:noctx // as above
 		if err == nil {
