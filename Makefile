@@ -52,8 +52,8 @@ demo: build venv ## start AuthKit in front of an example pipeline, with an admin
 .PHONY: test
 test: build venv venv-python-authkit chromium nginx postgresql directories oidc-provider ## unit tests with the race detector, scripts, and the end-to-end tests on the real Dagster
 	go vet ./...
-	go test -race ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
-	go test -timeout 45m ./e2e/...
+	go test -race -timeout 30m ./bench ./cmd/... ./internal/... ./web/... ./migrations/...
+	go test -timeout 90m ./e2e/...
 
 # A version is made once; pip keeps what it downloaded, so that the next clone is made from its cache.
 .venv-matrix/%/made:
@@ -67,7 +67,7 @@ matrix: .SHELLFLAGS := -o pipefail -c
 matrix: $(MATRIX_VERSIONS:%=.venv-matrix/%/made) ## the oracle, roles, surface and WebSockets on every version of Dagster in the README's table
 	@for version in $(MATRIX_VERSIONS); do \
 		echo "== dagster $$version"; \
-		E2E_DAGSTER=$$version go test -v -count=1 -timeout 20m -run '^Test($(MATRIX_TESTS))$$' ./e2e | grep -v '^=== ' || exit 1; \
+		E2E_DAGSTER=$$version go test -v -count=1 -timeout 45m -run '^Test($(MATRIX_TESTS))$$' ./e2e | grep -v '^=== ' || exit 1; \
 	done
 
 # The browser tests need Chromium. Debian's package is installed when it is missing and we may; otherwise they are skipped

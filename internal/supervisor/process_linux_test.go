@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -12,8 +13,10 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rs/zerolog"
 )
 
 // familyLine is what the stand-in "family" writes about each of its processes.
@@ -114,6 +117,38 @@ func TestDeathSparesRuns(t *testing.T) {
 	if alivePID(pids["busy"]) {
 		t.Error("the code server of an earlier child was left behind without a run")
 	}
+}
+
+// TestClearKillsHoweverLateItIs: the deadline may be long over when the processes are looked at for the first time.
+func TestClearKillsHoweverLateItIs(t *testing.T) {
+	leader := exec.Command("/bin/sh", "-c", `"$0" & echo $! ; wait`, os.Args[0])
+	leader.Env = append(os.Environ(), standIn+"=sleep")
+	leader.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	stdout, err := leader.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := leader.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line, err := bufio.NewReader(stdout).ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	left, err := strconv.Atoi(strings.TrimSpace(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(left, syscall.SIGKILL) })
+	if err := leader.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = leader.Wait()
+	if !alivePID(left) {
+		t.Fatal("the control: nobody is left behind")
+	}
+	sweeper{log: zerolog.Nop()}.clear([]group{{id: leader.Process.Pid, until: bootTicks()}}, time.Now().Add(-time.Hour))
+	eventually(t, "the end of who was left", func() bool { return !alivePID(left) })
 }
 
 func TestSplit(t *testing.T) {

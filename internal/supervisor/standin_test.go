@@ -53,7 +53,7 @@ func runStandIn(what string) int {
 	case "printer":
 		return printer()
 	case "sleep":
-		time.Sleep(time.Minute)
+		time.Sleep(10 * time.Minute)
 	case "usage":
 		fmt.Fprintln(os.Stderr, "Error: No such option '--nope'.")
 		return 2

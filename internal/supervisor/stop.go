@@ -65,21 +65,23 @@ type sweeper struct {
 }
 
 // clear ends all processes of the groups that carry no run: SIGTERM first, SIGKILL after the deadline or in a hurry. It
-// returns the tops of the trees that carry one.
+// returns the tops of the trees that carry one. However late it is when it comes to look, nobody is left without a SIGKILL: a
+// machine may stand still for longer than the deadline.
 func (w sweeper) clear(groups []group, deadline time.Time) []process {
 	asked := make(map[int]bool)
+	var killing time.Time // since when; zero: not yet
 	for {
 		idle, carriers := members(groups)
 		now := time.Now()
-		if closed(w.hurry) && now.Before(deadline) {
-			deadline = now
-		}
-		if len(idle) == 0 || now.After(deadline.Add(killGrace)) {
+		if len(idle) == 0 || !killing.IsZero() && now.After(killing.Add(killGrace)) {
 			return carriers
+		}
+		if killing.IsZero() && (closed(w.hurry) || !now.Before(deadline)) {
+			killing = now
 		}
 		for _, p := range idle {
 			switch {
-			case !now.Before(deadline):
+			case !killing.IsZero():
 				w.send(p, syscall.SIGKILL)
 			case !asked[p.pid]:
 				asked[p.pid] = true
