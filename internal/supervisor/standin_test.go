@@ -245,7 +245,7 @@ func options(what string, out io.Writer, env ...string) Options {
 		Command: os.Args[0],
 		// The race detector would have each of them wait a second at its end.
 		Env:    append(append(os.Environ(), standIn+"="+what, "GORACE=atexit_sleep_ms=0"), env...),
-		Grace:  10 * time.Second,
+		Grace:  time.Minute,
 		Stderr: out,
 		Log:    zerolog.New(out),
 	}
