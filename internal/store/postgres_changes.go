@@ -23,8 +23,6 @@ const (
 	relisten = 200 * time.Millisecond
 	// listens is added to the name by which PostgreSQL shows the listening connection, in pg_stat_activity.
 	listens = " listens"
-	// lookTimeout bounds the reading of that one row.
-	lookTimeout = time.Second
 )
 
 // changes knows whether state.version has moved, without asking each time: the triggers notify in the transaction that moves

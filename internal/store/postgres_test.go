@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
@@ -49,6 +50,14 @@ func needServer(t testing.TB, s *pgtest.Server, err error) *pgtest.Server {
 	return s
 }
 
+// patient is for a machine that has other things to do, as the times of TestMain are.
+func patient(c *postgresConfig) {
+	c.ConnectTimeout = time.Minute
+	for _, name := range []string{"lock_timeout", "idle_in_transaction_session_timeout"} {
+		c.RuntimeParams[name] = "60000"
+	}
+}
+
 // newSchema gives Options of a schema that is not there yet.
 func newSchema(t testing.TB) Options {
 	t.Helper()
@@ -56,7 +65,7 @@ func newSchema(t testing.TB) Options {
 	needServer(t, s, err)
 	return Options{
 		URL: s.URL(pgtest.Superuser, pgtest.Password, "postgres"), Schema: fmt.Sprint("test_", schemaCount.Add(1)),
-		MaxConnections: 5, Log: zerolog.New(zerolog.NewTestWriter(t)),
+		MaxConnections: 5, Log: zerolog.New(zerolog.NewTestWriter(t)), tweak: patient,
 	}
 }
 
@@ -359,7 +368,10 @@ func TestVersionCostsNoQuery(t *testing.T) {
 	t.Parallel()
 	var statements counter
 	o := newSchema(t)
-	o.tweak = func(c *postgresConfig) { c.Tracer = &statements }
+	o.tweak = func(c *postgresConfig) {
+		patient(c)
+		c.Tracer = &statements
+	}
 	s := openOptions(t, o)
 	eventually(t, "the first heartbeat", func() bool {
 		_, sure := s.engine.(*postgres).changes.current()

@@ -44,7 +44,10 @@ func TestScale(t *testing.T) {
 	}
 	var taken recorder
 	o := newSchema(t)
-	o.tweak = func(c *postgresConfig) { c.Tracer = &taken }
+	o.tweak = func(c *postgresConfig) {
+		patient(c)
+		c.Tracer = &taken
+	}
 	s := openOptions(t, o)
 	begun := time.Now()
 	generate(t, s.writer, size, postgresNumbers, "ANALYZE")

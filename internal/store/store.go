@@ -142,16 +142,22 @@ func (s *Store) Connections() Connections {
 	return Connections{Max: stats.MaxOpenConnections, InUse: stats.InUse, Idle: stats.Idle, Waits: stats.WaitCount, Waited: stats.WaitDuration}
 }
 
-const (
+// What a request waits for. They are variables for the tests alone, which must not fail because a machine has other things to do.
+var (
 	// readTimeout bounds what a request waits for, the wait for a connection included: a database that hangs is as good as
 	// none.
 	readTimeout = 3 * time.Second
-	// listTimeout bounds lists of everything, which are long where there are many users.
-	listTimeout = time.Minute
 	// writeTimeout bounds a write, the wait for the one connection that writes to SQLite included: when another process
 	// holds the lock, those who wait for it wait together, not one after the other. It is as long as the busy timeout of a
 	// single one.
 	writeTimeout = 5 * time.Second
+	// lookTimeout bounds the reading of the one row that has the version, on PostgreSQL.
+	lookTimeout = time.Second
+)
+
+const (
+	// listTimeout bounds lists of everything, which are long where there are many users.
+	listTimeout = time.Minute
 	// writeTries bounds how often a transaction is tried that PostgreSQL gave up because of another one.
 	writeTries = 4
 	// staleTries is more than the connections of a pool that may have died together; each try finds another.

@@ -30,13 +30,14 @@ const (
 )
 
 func TestMain(m *testing.M) {
+	readTimeout, writeTimeout, lookTimeout = 20*time.Second, 20*time.Second, 20*time.Second
 	path := os.Getenv(openerPath)
 	if path == "" {
 		code := m.Run()
 		stopServer()
 		os.Exit(code)
 	}
-	s, err := Open(context.Background(), Options{URL: path, Schema: os.Getenv(openerSchema), Log: zerolog.Nop()})
+	s, err := Open(context.Background(), Options{URL: path, Schema: os.Getenv(openerSchema), Log: zerolog.Nop(), tweak: patient})
 	if err == nil {
 		_, err = s.Bootstrap(context.Background(), identity.User{Backend: "local", Name: "admin", Role: identity.Admin}, "", event())
 	}
