@@ -84,11 +84,12 @@ func (f *fleet) startTraffic(t *testing.T, people int) *traffic {
 	return work
 }
 
-// anonymousFrom is somebody at an address of their own, as limits count by address.
+// anonymousFrom is somebody at an address of their own, as limits count by address. Each request has a connection of its own: when nginx
+// reads its file anew it closes those that are idle, which may be just when a request is sent on one, and nobody has the request then.
 func (f *fleet) anonymousFrom(i int) *client {
 	c := f.anonymous()
 	dialer := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 1, byte(i+1))}}
-	c.http.Transport = &http.Transport{DialContext: dialer.DialContext}
+	c.http.Transport = &http.Transport{DialContext: dialer.DialContext, DisableKeepAlives: true}
 	return c
 }
 
@@ -117,7 +118,7 @@ func (p person) step(n int) {
 			p.mu.Unlock()
 		}
 	case 4, 8:
-		withToken := &http.Client{Transport: withHeader{"Authorization", "Bearer " + p.tokens[p.name]}, Timeout: p.http.Timeout}
+		withToken := &http.Client{Transport: withHeader{"Authorization", "Bearer " + p.tokens[p.name], p.http.Transport}, Timeout: p.http.Timeout}
 		p.try(id, withToken, http.StatusOK, "POST", "/graphql", `{"query": "{ version }"}`)
 	case 9:
 		again := p.fleet.anonymousFrom(p.id)

@@ -24,7 +24,7 @@ func (k *kit) token(owner, name string, flags ...string) string {
 // program is a client that sends the same header with each request, and takes no cookies.
 func (k *kit) program(name, value string) *client {
 	return &client{t: k.t, kit: k, http: &http.Client{
-		Transport: withHeader{name, value}, Timeout: 2 * time.Minute,
+		Transport: withHeader{name, value, http.DefaultTransport}, Timeout: 2 * time.Minute,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -32,13 +32,16 @@ func (k *kit) program(name, value string) *client {
 // bearer is a program with a token.
 func (k *kit) bearer(token string) *client { return k.program("Authorization", "Bearer "+token) }
 
-type withHeader struct{ name, value string }
+type withHeader struct {
+	name, value string
+	by          http.RoundTripper
+}
 
 // RoundTrip adds the header.
 func (h withHeader) RoundTrip(r *http.Request) (*http.Response, error) {
 	r = r.Clone(r.Context())
 	r.Header.Add(h.name, h.value)
-	return http.DefaultTransport.RoundTrip(r)
+	return h.by.RoundTrip(r)
 }
 
 // may reports whether the client's mutation has an effect.
