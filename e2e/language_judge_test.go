@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/vektah/gqlparser/v2/ast"
+
 	"dagster-authkit/internal/graphql"
 )
 
@@ -62,13 +64,69 @@ func startJudge(t *testing.T) *judgeProcess {
 		Data     json.RawMessage `json:"data"`
 		Versions string          `json:"versions"`
 	}
-	j.exchange(t, map[string]string{"introspection": graphql.IntrospectionQuery()}, &hello)
+	// AuthKit asks for what it reads itself; whoever writes documents has to know a little more.
+	introspection := strings.Replace(graphql.IntrospectionQuery(), "{", "{"+writersQuestion+" ", 1)
+	j.exchange(t, map[string]string{"introspection": introspection}, &hello)
 	j.versions = hello.Versions
 	j.schema, err1 = graphql.ParseIntrospection([]byte(`{"data":` + string(hello.Data) + `}`))
 	if err1 != nil {
 		t.Fatal(err1)
 	}
+	j.addForWriters(t, hello.Data)
 	return j
+}
+
+// writersQuestion asks for enum values, and for which arguments and input fields have default values.
+const writersQuestion = `writers:__schema{types{name enumValues(includeDeprecated:true){name} ` +
+	`inputFields(includeDeprecated:true){name defaultValue} ` +
+	`fields(includeDeprecated:true){name args(includeDeprecated:true){name defaultValue}}}}`
+
+type writersInput struct {
+	Name         string
+	DefaultValue *string
+}
+
+// addForWriters puts the answer to writersQuestion into the schema, which is nobody else's here.
+func (j *judgeProcess) addForWriters(t *testing.T, data []byte) {
+	t.Helper()
+	var answer struct {
+		Writers struct {
+			Types []struct {
+				Name        string
+				EnumValues  []struct{ Name string }
+				InputFields []writersInput
+				Fields      []struct {
+					Name string
+					Args []writersInput
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(data, &answer); err != nil || len(answer.Writers.Types) == 0 {
+		t.Fatalf("enum values and default values: %v, %d types", err, len(answer.Writers.Types))
+	}
+	value := func(in writersInput) *ast.Value { return &ast.Value{Raw: *in.DefaultValue, Kind: ast.EnumValue} }
+	for _, in := range answer.Writers.Types {
+		def := j.schema.Raw().Types[in.Name]
+		if def == nil {
+			continue
+		}
+		for _, v := range in.EnumValues {
+			def.EnumValues = append(def.EnumValues, &ast.EnumValueDefinition{Name: v.Name})
+		}
+		for _, f := range in.InputFields {
+			if field := def.Fields.ForName(f.Name); field != nil && f.DefaultValue != nil {
+				field.DefaultValue = value(f)
+			}
+		}
+		for _, f := range in.Fields {
+			for _, a := range f.Args {
+				if argument := def.Fields.ForName(f.Name).Arguments.ForName(a.Name); argument != nil && a.DefaultValue != nil {
+					argument.DefaultValue = value(a)
+				}
+			}
+		}
+	}
 }
 
 func (j *judgeProcess) ask(t *testing.T, questions []question) []said {
