@@ -159,6 +159,7 @@ func use(t *testing.T, s *Store, size sizes, taken *recorder) {
 		{"drop attempt", func() error { return s.DropAttempt(ctx, "user1000", "10.0.0.1") }},
 		{"clear attempts", func() error { return s.ClearAttempts(ctx, "user1000", "10.0.0.1", now) }},
 		{"forget attempts", func() error { _, err := s.ForgetAttempts(ctx, "user1000"); return err }},
+		{"last seen", func() error { _, err := s.LastSeen(ctx, user.RowID); return err }},
 		{"signed in", func() error { return s.SignedIn(ctx, user.RowID, now) }},
 		{"create session", func() error {
 			return s.CreateSession(ctx, identity.Session{TokenHash: []byte("new"), UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, ExpiresAt: now, LastSeenAt: now})
