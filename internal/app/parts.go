@@ -120,7 +120,7 @@ func newSignInLimit(rows *store.Store, cfg config.Config) (*ratelimit.SignIn, er
 	})
 }
 
-// attemptsSweep is how often the sign-in attempts that no longer count are deleted.
+// attemptsSweep is how often the sign-in attempts that no longer count are deleted, and what was used up and would not be taken anyway.
 const attemptsSweep = 10 * time.Minute
 
 func (a *App) sweepAttempts(ctx context.Context) error {
@@ -133,6 +133,9 @@ func (a *App) sweepAttempts(ctx context.Context) error {
 		case now := <-ticker.C:
 			if err := a.store.SweepAttempts(ctx, now.Add(-a.cfg.RateLimitWindow)); err != nil && ctx.Err() == nil {
 				a.log.Warn().Err(err).Msg("sweeping the sign-in attempts failed")
+			}
+			if err := a.store.SweepUsedUp(ctx, now); err != nil && ctx.Err() == nil {
+				a.log.Warn().Err(err).Msg("sweeping what was used up failed")
 			}
 		}
 	}

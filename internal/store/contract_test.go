@@ -35,6 +35,7 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"sessions end with their user's rights", testSessionsEnd},
 		{"expired sessions", testExpired},
 		{"refreshed sessions", testRefresh},
+		{"used up", testUsedUp},
 		{"sessions of a provider", testProviderSessions},
 		{"grants by rules", testRuleGrants},
 		{"a role that is lost", testLoseRole},

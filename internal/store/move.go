@@ -14,8 +14,8 @@ var (
 	// movedTables go along, in an order in which each row finds those that it refers to.
 	movedTables = []string{"users", "grants", "group_grants", "user_groups", "rule_grants", "tokens", "login_addresses", "audit_events"}
 	// leftTables stay behind, and are emptied in a target that is replaced. Sessions are signed, and their secrets sealed, with
-	// a key that the other database need not have: everybody signs in anew. Failed attempts are of minutes ago.
-	leftTables = []string{"sessions", "login_attempts"}
+	// a key that the other database need not have: everybody signs in anew. Failed attempts, and what is good once, are of minutes ago.
+	leftTables = []string{"sessions", "login_attempts", "used_up"}
 	// ownTables are about the database itself.
 	ownTables = []string{"state", versionTable, "goose_db_version", pythonTable}
 )

@@ -27,7 +27,7 @@ var (
 )
 
 // largeTables may not be read whole.
-var largeTables = []string{"users", "sessions", "audit_events", "login_attempts", "login_addresses", "user_groups", "rule_grants", "grants", "tokens"}
+var largeTables = []string{"users", "sessions", "audit_events", "login_attempts", "login_addresses", "user_groups", "rule_grants", "grants", "tokens", "used_up"}
 
 // excused are queries that may read a table from its beginning, for a reason.
 var excused = []string{
@@ -186,6 +186,9 @@ func use(t *testing.T, s *Store, size sizes, taken *recorder) {
 		{"touch token", func() error { return s.TouchToken(ctx, []byte("program"), now.Add(time.Hour)) }},
 		{"sweep tokens", func() error { _, err := s.ExpireTokens(ctx, now.Add(-time.Hour), 100, event()); return err }},
 		{"delete token", func() error { return s.DeleteToken(ctx, []byte("program"), event()) }},
+		{"use up", func() error { _, err := s.UseUp(ctx, "state", now, now); return err }},
+		{"used up", func() error { _, err := s.UsedUp(ctx, "state", now); return err }},
+		{"sweep what was used", func() error { return s.SweepUsedUp(ctx, now.Add(-time.Hour)) }},
 		{"delete session", func() error { _, err := s.DeleteSession(ctx, []byte("new")); return err }},
 		{"sweep sessions", func() error { _, _, err := s.ExpiredSessions(ctx, now.Add(-1000*time.Hour), 0, 100); return err }},
 		{"sweep idle sessions", func() error {
@@ -259,6 +262,7 @@ func generate(t *testing.T, db *sql.DB, size sizes, numbers, analyze string) {
 		fmt.Sprintf(`INSERT INTO tokens (token_hash, user_id, name, created_at, expires_at) SELECT %s, i, 'laptop', %d, %d + i `, hash("i"), ms, ms) + from(size.users),
 		fmt.Sprintf(`INSERT INTO login_attempts (account, address, at) SELECT 'user' || (i %% 1000), '10.0.0.' || (i %% 250), %d - i `, ms) + from(size.attempts),
 		fmt.Sprintf(`INSERT INTO login_addresses (account, address, at) SELECT 'user' || i, '10.0.0.' || (i %% 250), %d - i `, ms) + from(size.attempts),
+		fmt.Sprintf(`INSERT INTO used_up (hash, ends_at) SELECT %s, %d + i `, hash("i"), ms) + from(size.attempts),
 		fmt.Sprintf(`INSERT INTO audit_events (at, event_type, username, username_key, status, ip, request_id, performed_by, event)
 			SELECT %d + i, 'ACCESS_CONTROL', 'user' || (i %% %d), 'user' || (i %% %d), 'ALLOWED', '10.0.0.1', 'request' || i, '',
 			'{"event_type":"ACCESS_CONTROL","username":"user","action":"POST","resource":"/graphql","status":"ALLOWED"}' `, ms, size.users, size.users) + from(size.events),
