@@ -31,13 +31,18 @@ func (s *Store) UsedUp(ctx context.Context, thing string, now time.Time) (used b
 	return used, err
 }
 
-// SweepUsedUp forgets what nobody would take any more.
-func (s *Store) SweepUsedUp(ctx context.Context, now time.Time) error {
-	return s.note(ctx, "sweep what was used", func(tx *sql.Tx) error {
+// SweepUsedUp forgets at most limit of what nobody would take any more, unless another process is at it. more is true when there may be
+// others left.
+func (s *Store) SweepUsedUp(ctx context.Context, now time.Time, limit int) (more bool, err error) {
+	err = s.note(ctx, "sweep what was used", func(tx *sql.Tx) error {
+		more = false
 		if alone, err := s.engine.alone(ctx, tx, "sweep what was used"); err != nil || !alone {
 			return err
 		}
-		_, err := change(ctx, tx, `DELETE FROM used_up WHERE ends_at <= $1`, now.UnixMilli())
+		n, err := change(ctx, tx, `DELETE FROM used_up WHERE hash IN (SELECT hash FROM used_up WHERE ends_at <= $1 ORDER BY ends_at LIMIT $2)`,
+			now.UnixMilli(), limit)
+		more = n == int64(limit)
 		return err
 	})
+	return more && err == nil, err
 }

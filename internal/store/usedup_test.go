@@ -57,7 +57,11 @@ func testUsedUp(t *testing.T, s *Store) {
 		}
 	}
 	rows(4)
-	check(t, "sweep", s.SweepUsedUp(ctx, now.Add(time.Second)))
+	for more := true; more; {
+		var err error
+		more, err = s.SweepUsedUp(ctx, now.Add(time.Second), 2)
+		check(t, "sweep", err)
+	}
 	rows(1)
 	used("state 1", soon, true)
 	if after, err := s.Version(ctx); err != nil || after != version {
