@@ -102,6 +102,14 @@ func openPostgres(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	pooled, err := config.checkPooler(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if pooled {
+		o.Log.Warn().Str("database", config.place()).Msg("a pooler stands before PostgreSQL: it must leave each connection to whoever made it " +
+			"(PgBouncer: pool_mode=session), and is of no use, as AuthKit has a pool of its own")
+	}
 	if err := prepare(ctx, config, o.MustExist); err != nil {
 		return nil, err
 	}
