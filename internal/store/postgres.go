@@ -209,6 +209,28 @@ func (e *postgres) stale(err error) bool {
 		errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
 }
 
+// unwritable is about a full disk (53100), a disk that fails (58030), and a server that became a standby, or that an
+// administrator made read-only (25006).
+func (e *postgres) unwritable(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pgErr.Code == "53100" || pgErr.Code == "58030" || pgErr.Code == "25006")
+}
+
+// probe takes its row back; what it needed is room for one.
+func (e *postgres) probe(ctx context.Context, tx *sql.Tx) error {
+	for _, statement := range []string{
+		`SAVEPOINT probe`,
+		`INSERT INTO audit_events (at, event_type, username, username_key, status, ip, request_id, performed_by, event)
+			VALUES (0, '', '', '', '', '', '', '', repeat('x', 1000))`,
+		`ROLLBACK TO probe`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (e *postgres) unhurried(ctx context.Context, tx *sql.Tx) error {
 	_, err := tx.ExecContext(ctx, `SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = 0`)
 	return err

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dagster-authkit/e2e/pgtest"
+	"dagster-authkit/e2e/smalldisk"
 	"dagster-authkit/internal/identity"
 )
 
@@ -31,8 +32,15 @@ func TestPostgresFaults(t *testing.T) {
 	if err := server.Exec(t.Context(), "postgres", `CREATE ROLE authkit LOGIN PASSWORD 'x'; CREATE SCHEMA authkit AUTHORIZATION authkit`); err != nil {
 		t.Fatal(err)
 	}
+	disk, err := server.SmallDisk(t.Context(), 16<<20)
+	switch {
+	case err == nil: // what AuthKit's login makes is there
+		check(t, "use it", server.Exec(t.Context(), "postgres", `GRANT CREATE ON TABLESPACE small TO authkit; ALTER ROLE authkit SET default_tablespace = small`))
+	case !errors.Is(err, smalldisk.ErrNotPermitted):
+		t.Fatal(err)
+	}
 	o := Options{URL: server.URL("authkit", "x", "postgres"), MaxConnections: 5, Log: zerolog.Nop()}
-	f := &faults{server: server, s: openOptions(t, o), other: openOptions(t, o)}
+	f := &faults{server: server, s: openOptions(t, o), other: openOptions(t, o), disk: disk}
 	f.user = add(t, f.s, "alice", identity.Viewer)
 	signIn(t, f.s, f.user, "session")
 	for _, tc := range []struct {
@@ -60,6 +68,7 @@ type faults struct {
 	server   *pgtest.Server
 	s, other *Store
 	user     identity.User
+	disk     *smalldisk.Disk // that of AuthKit's tables; nil: mounting is not permitted
 }
 
 // well: everything works again, and the session is still there.
@@ -112,10 +121,17 @@ func (f *faults) fails(t *testing.T) {
 	t.Logf("everything failed within %v", time.Since(begun).Round(time.Millisecond))
 }
 
+// restarted: what comes back may be another database, so nothing that was known before counts.
 func (f *faults) restarted(t *testing.T) {
+	before, err := f.s.Version(t.Context())
+	check(t, "version", err)
 	check(t, "down", f.server.Down())
 	f.fails(t)
 	check(t, "up", f.server.Up())
+	eventually(t, "a version", func() bool { _, err := f.s.Version(t.Context()); return err == nil })
+	if now, err := f.s.Version(t.Context()); err != nil || now == before {
+		t.Errorf("the version is %d, %v, want another than before", now, err)
+	}
 }
 
 // cut ends every connection. Those of the pool are dead before they are used, which nobody notices.
@@ -178,20 +194,51 @@ func (f *faults) tooMany(t *testing.T) {
 	check(t, "lift", f.server.Exec(t.Context(), "postgres", `ALTER ROLE authkit CONNECTION LIMIT -1`))
 }
 
-// diskFull is a stand-in: the error is the one that a full disk gives, from a trigger. What must not be is a change without
-// its event.
+// diskFull fills the disk on which the tables are. What must not be is a change without its event; reading goes on, and who asks
+// how it is hears that nothing can be changed.
 func (f *faults) diskFull(t *testing.T) {
-	check(t, "fill", f.server.Exec(t.Context(), "postgres", `CREATE FUNCTION authkit.full_disk() RETURNS trigger LANGUAGE plpgsql AS
-			$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
-		CREATE TRIGGER full_disk BEFORE INSERT ON authkit.audit_events FOR EACH ROW EXECUTE FUNCTION authkit.full_disk()`))
-	if err := f.s.SetRole(t.Context(), f.user.RowID, identity.Admin, false, event()); err == nil {
-		t.Error("a change was made without its event")
+	fill, free := f.realDisk(t)
+	check(t, "fill", fill())
+	last := identity.Role("")
+	eventually(t, "a change that finds no room", func() bool { // there may be some on the pages that are begun
+		role := identity.Role(fmt.Sprint("role", time.Now().UnixNano()))
+		if err := f.s.SetRole(t.Context(), f.user.RowID, role, false, event()); err != nil {
+			t.Logf("the error is %v", err)
+			return true
+		}
+		last = role
+		return false
+	})
+	if user, err := f.s.UserByName(t.Context(), "local", "alice"); err != nil || last != "" && user.Role != last {
+		t.Errorf("got the role %q, %v, want %q: a change was made without its event", user.Role, err, last)
 	}
-	if user, err := f.s.UserByName(t.Context(), "local", "alice"); err != nil || user.Role == identity.Admin {
-		t.Errorf("got the role %s, %v", user.Role, err)
+	if err := f.s.Ping(t.Context()); !errors.Is(err, identity.ErrUnwritable) {
+		t.Errorf("ping: got %v, want that the database takes no changes", err)
 	}
-	check(t, "reading goes on", f.s.Ping(t.Context()))
-	check(t, "free", f.server.Exec(t.Context(), "postgres", `DROP FUNCTION authkit.full_disk CASCADE`))
+	if _, _, err := f.s.SessionByHash(t.Context(), []byte("session")); err != nil {
+		t.Errorf("reading does not go on: %v", err)
+	}
+	if _, err := f.s.Version(t.Context()); err != nil {
+		t.Errorf("the version: %v", err)
+	}
+	check(t, "free", free())
+}
+
+// realDisk gives the ways to fill the disk and to free it: of the real one, or of a stand-in, which refuses each event with the
+// error of a full disk.
+func (f *faults) realDisk(t *testing.T) (fill, free func() error) {
+	if f.disk != nil {
+		t.Log("a real disk is filled")
+		return f.disk.Fill, f.disk.Free
+	}
+	t.Log("STAND-IN: a trigger says that the disk is full, as mounting a small one is not permitted here")
+	return func() error {
+			return f.server.Exec(t.Context(), "postgres", `CREATE FUNCTION authkit.full_disk() RETURNS trigger LANGUAGE plpgsql AS
+				$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
+			CREATE TRIGGER full_disk BEFORE INSERT ON authkit.audit_events FOR EACH ROW EXECUTE FUNCTION authkit.full_disk()`)
+		}, func() error {
+			return f.server.Exec(t.Context(), "postgres", `DROP FUNCTION authkit.full_disk CASCADE`)
+		}
 }
 
 // slow: a table that somebody locks makes what needs it fail in time, and nothing else.
