@@ -27,6 +27,7 @@ func TestInstances(t *testing.T) {
 	t.Run("one killed", f.oneKilled)
 	t.Run("rolling restart", f.rollingRestart)
 	t.Run("logins apart", f.loginsApart)
+	t.Run("disk full", f.diskFull)
 	// Dagster's own connections die as well, and some requests get Dagster's 500 afterwards: nobody is at work after these.
 	t.Run("database away", f.databaseAway)
 	t.Run("connections cut", f.connectionsCut)
