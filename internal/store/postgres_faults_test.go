@@ -54,6 +54,7 @@ func TestPostgresFaults(t *testing.T) {
 		{"too many connections", f.tooMany},
 		{"disk full", f.diskFull},
 		{"slow", f.slow},
+		{"everybody at once", f.crowd},
 		{"a process stopped in the middle", f.stoppedInTheMiddle},
 		{"another database under the same name", f.older},
 	} {
@@ -239,6 +240,33 @@ func (f *faults) realDisk(t *testing.T) (fill, free func() error) {
 		}, func() error {
 			return f.server.Exec(t.Context(), "postgres", `DROP FUNCTION authkit.full_disk CASCADE`)
 		}
+}
+
+// crowd: however many ask, there are no more connections than were allowed, the one that listens among them.
+func (f *faults) crowd(t *testing.T) {
+	conn, err := pgx.Connect(t.Context(), f.server.URL(pgtest.Superuser, pgtest.Password, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), `BEGIN; LOCK TABLE authkit.sessions`)
+	check(t, "lock", err)
+	var all sync.WaitGroup
+	for range 30 {
+		all.Go(func() { _, _, _ = f.s.SessionByHash(t.Context(), []byte("session")) }) // waits for the lock, on a connection of its own
+	}
+	eventually(t, "all connections in use", func() bool { return f.s.Connections().InUse == 4 })
+	var connections int
+	check(t, "count", conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE usename = 'authkit'`).Scan(&connections))
+	if connections > 10 || f.s.Connections().Max != 4 {
+		t.Errorf("two stores that may have 5 connections each have %d", connections)
+	}
+	_, err = conn.Exec(t.Context(), `ROLLBACK`)
+	check(t, "unlock", err)
+	all.Wait()
+	if f.s.Connections().Waits == 0 {
+		t.Error("the control: nobody had to wait")
+	}
 }
 
 // slow: a table that somebody locks makes what needs it fail in time, and nothing else.
