@@ -8,24 +8,6 @@ import (
 	"time"
 )
 
-// fullDisk gives the ways to fill the disk of AuthKit's tables and to free it: of a real one, or of a stand-in that refuses what
-// would be written.
-func (f *fleet) fullDisk(t *testing.T) (fill, free func() error) {
-	t.Helper()
-	if f.disk != nil {
-		t.Log("a real disk is filled")
-		return f.disk.Fill, f.disk.Free
-	}
-	t.Log("STAND-IN: triggers say that the disk is full, as mounting a small one is not permitted here")
-	return func() error {
-			return f.statement(`CREATE FUNCTION authkit.full_disk() RETURNS trigger LANGUAGE plpgsql AS
-				$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
-			CREATE TRIGGER full_disk BEFORE INSERT ON authkit.audit_events FOR EACH ROW EXECUTE FUNCTION authkit.full_disk()`)
-		}, func() error {
-			return f.statement(`DROP FUNCTION authkit.full_disk CASCADE`)
-		}
-}
-
 // diskFull: who is signed in reads on, through nginx too; nobody signs in, is signed out, or changes what is not written down. The
 // probes hear of it, and all is well by itself when there is room.
 func (f *fleet) diskFull(t *testing.T) {
@@ -36,7 +18,8 @@ func (f *fleet) diskFull(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fill, free := f.fullDisk(t)
+	what, fill, free := f.postgres.FullDisk("dagster", "authkit")
+	t.Log(what)
 	if err := fill(); err != nil {
 		t.Fatal(err)
 	}

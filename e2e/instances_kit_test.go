@@ -16,7 +16,6 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dagster-authkit/e2e/pgtest"
-	"dagster-authkit/e2e/smalldisk"
 )
 
 // fleet is what examples/nginx.conf and examples/compose.yaml are about: three instances on one PostgreSQL, each with a
@@ -24,7 +23,6 @@ import (
 type fleet struct {
 	*kit      // as people see it: through nginx
 	postgres  *pgtest.Server
-	disk      *smalldisk.Disk // that of AuthKit's tables; nil: mounting is not permitted
 	instances []*kit
 	nginx     *exec.Cmd
 	conf      string // the folder of nginx
@@ -54,7 +52,9 @@ func startFleet(t *testing.T) *fleet {
 		}
 	})
 	f.makeLogins(t)
-	f.makeDisk(t)
+	if err := f.postgres.SmallDisk(t.Context(), "dagster", "authkit", 64<<20); err != nil {
+		t.Fatal(err)
+	}
 	compose := readCompose(t)
 	first := prepare(t, options{env: f.environment(t, compose)})
 	f.storeInPostgres(t, first)
@@ -137,22 +137,6 @@ func (f *fleet) makeLogins(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// makeDisk lets AuthKit's login make its tables on a small disk of their own.
-func (f *fleet) makeDisk(t *testing.T) {
-	t.Helper()
-	disk, err := f.postgres.SmallDisk(t.Context(), 64<<20)
-	if errors.Is(err, smalldisk.ErrNotPermitted) {
-		return
-	}
-	if err == nil {
-		err = f.statement(`GRANT CREATE ON TABLESPACE ` + pgtest.SmallTablespace + ` TO authkit; ALTER ROLE authkit SET default_tablespace = ` + pgtest.SmallTablespace)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.disk = disk
 }
 
 // storeInPostgres adds the example's storage to Dagster's settings, with the address of here.

@@ -239,30 +239,6 @@ func (s *Server) Remove() error {
 	return errors.Join(err, os.RemoveAll(s.folder))
 }
 
-// SmallTablespace is the name of what SmallDisk makes.
-const SmallTablespace = "small"
-
-// SmallDisk makes a tablespace on a disk of that many bytes, which can be filled. The error is smalldisk.ErrNotPermitted where
-// mounting is not allowed. The log of writes, and Dagster's tables, stay on the large disk: with no room for the log PostgreSQL
-// ends, as with Down.
-func (s *Server) SmallDisk(ctx context.Context, bytes int64) (*smalldisk.Disk, error) {
-	uid, gid := os.Getuid(), os.Getgid()
-	if s.owner != nil {
-		uid, gid = int(s.owner.Uid), int(s.owner.Gid)
-	}
-	folder := filepath.Join(s.folder, SmallTablespace)
-	disk, err := smalldisk.Mount(folder, bytes, uid, gid)
-	if err != nil {
-		return nil, err
-	}
-	s.disk = disk
-	place := filepath.Join(folder, "tablespace")
-	if err := errors.Join(os.Mkdir(place, 0o700), s.give(place)); err != nil {
-		return nil, err
-	}
-	return disk, s.Exec(ctx, "postgres", fmt.Sprintf(`CREATE TABLESPACE %s LOCATION '%s'`, SmallTablespace, place))
-}
-
 // Freeze stops every process of the server where it is, and Thaw lets them go on.
 func (s *Server) Freeze() error { return s.signalAll(syscall.SIGSTOP) }
 

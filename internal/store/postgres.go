@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -216,12 +217,16 @@ func (e *postgres) unwritable(err error) bool {
 	return ok && (pgErr.Code == "53100" || pgErr.Code == "58030" || pgErr.Code == "25006")
 }
 
-// probe takes its row back; what it needed is room for one.
+// probe makes a table of 100 KiB where the others are, and takes it back. Rows in those others would show nothing: there may be
+// room on the pages that they have, while another table, which the last change needed, has none.
 func (e *postgres) probe(ctx context.Context, tx *sql.Tx) error {
+	name := fmt.Sprint("probe_", rand.Uint64()) // of its own: several processes may be at it
 	for _, statement := range []string{
 		`SAVEPOINT probe`,
-		`INSERT INTO audit_events (at, event_type, username, username_key, status, ip, request_id, performed_by, event)
-			VALUES (0, '', '', '', '', '', '', '', repeat('x', 1000))`,
+		`SELECT set_config('default_tablespace', coalesce((SELECT t.spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+			WHERE c.oid = 'audit_events'::regclass), ''), true)`,
+		`CREATE TABLE ` + name + ` (row VARCHAR(1000))`,
+		`INSERT INTO ` + name + ` SELECT repeat('x', 1000) FROM generate_series(1, 100)`,
 		`ROLLBACK TO probe`,
 	} {
 		if _, err := tx.ExecContext(ctx, statement); err != nil {

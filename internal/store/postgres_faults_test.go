@@ -14,7 +14,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"dagster-authkit/e2e/pgtest"
-	"dagster-authkit/e2e/smalldisk"
 	"dagster-authkit/internal/identity"
 )
 
@@ -32,15 +31,9 @@ func TestPostgresFaults(t *testing.T) {
 	if err := server.Exec(t.Context(), "postgres", `CREATE ROLE authkit LOGIN PASSWORD 'x'; CREATE SCHEMA authkit AUTHORIZATION authkit`); err != nil {
 		t.Fatal(err)
 	}
-	disk, err := server.SmallDisk(t.Context(), 16<<20)
-	switch {
-	case err == nil: // what AuthKit's login makes is there
-		check(t, "use it", server.Exec(t.Context(), "postgres", `GRANT CREATE ON TABLESPACE small TO authkit; ALTER ROLE authkit SET default_tablespace = small`))
-	case !errors.Is(err, smalldisk.ErrNotPermitted):
-		t.Fatal(err)
-	}
+	check(t, "a disk", server.SmallDisk(t.Context(), "postgres", "authkit", 16<<20))
 	o := Options{URL: server.URL("authkit", "x", "postgres"), MaxConnections: 5, Log: zerolog.Nop()}
-	f := &faults{server: server, s: openOptions(t, o), other: openOptions(t, o), disk: disk}
+	f := &faults{server: server, s: openOptions(t, o), other: openOptions(t, o)}
 	f.user = add(t, f.s, "alice", identity.Viewer)
 	signIn(t, f.s, f.user, "session")
 	for _, tc := range []struct {
@@ -69,7 +62,6 @@ type faults struct {
 	server   *pgtest.Server
 	s, other *Store
 	user     identity.User
-	disk     *smalldisk.Disk // that of AuthKit's tables; nil: mounting is not permitted
 }
 
 // well: everything works again, and the session is still there.
@@ -198,7 +190,8 @@ func (f *faults) tooMany(t *testing.T) {
 // diskFull fills the disk on which the tables are. What must not be is a change without its event; reading goes on, and who asks
 // how it is hears that nothing can be changed.
 func (f *faults) diskFull(t *testing.T) {
-	fill, free := f.realDisk(t)
+	what, fill, free := f.server.FullDisk("postgres", "authkit")
+	t.Log(what)
 	check(t, "fill", fill())
 	last := identity.Role("")
 	eventually(t, "a change that finds no room", func() bool { // there may be some on the pages that are begun
@@ -223,23 +216,6 @@ func (f *faults) diskFull(t *testing.T) {
 		t.Errorf("the version: %v", err)
 	}
 	check(t, "free", free())
-}
-
-// realDisk gives the ways to fill the disk and to free it: of the real one, or of a stand-in, which refuses each event with the
-// error of a full disk.
-func (f *faults) realDisk(t *testing.T) (fill, free func() error) {
-	if f.disk != nil {
-		t.Log("a real disk is filled")
-		return f.disk.Fill, f.disk.Free
-	}
-	t.Log("STAND-IN: a trigger says that the disk is full, as mounting a small one is not permitted here")
-	return func() error {
-			return f.server.Exec(t.Context(), "postgres", `CREATE FUNCTION authkit.full_disk() RETURNS trigger LANGUAGE plpgsql AS
-				$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
-			CREATE TRIGGER full_disk BEFORE INSERT ON authkit.audit_events FOR EACH ROW EXECUTE FUNCTION authkit.full_disk()`)
-		}, func() error {
-			return f.server.Exec(t.Context(), "postgres", `DROP FUNCTION authkit.full_disk CASCADE`)
-		}
 }
 
 // crowd: however many ask, there are no more connections than were allowed, the one that listens among them.

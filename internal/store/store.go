@@ -74,7 +74,7 @@ type engine interface {
 	stale(err error) bool
 	// unwritable is true for the error of a change that says that others would fail, too: no room, or nobody may write.
 	unwritable(err error) bool
-	// probe writes something that is no change, and needs room as an audit event does.
+	// probe writes something that is no change, and needs room.
 	probe(ctx context.Context, tx *sql.Tx) error
 	// unhurried lifts the limits of time on a transaction that moves everything.
 	unhurried(ctx context.Context, tx *sql.Tx) error
