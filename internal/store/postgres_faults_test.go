@@ -304,10 +304,12 @@ func acrossVersionOf(t *testing.T, stores []*Store, user identity.User) {
 		if err := here.SetRole(t.Context(), user.RowID, identity.Role(fmt.Sprint("role", time.Now().UnixNano())), false, event()); err != nil {
 			t.Errorf("set role: %v", err)
 		}
+		begun := time.Now()
 		eventually(t, "the change there", func() bool {
 			now, err := there.Version(t.Context())
 			check(t, "version", err)
 			return now != before
 		})
+		t.Logf("the change was seen after %v", time.Since(begun).Round(time.Millisecond))
 	}
 }
