@@ -2,12 +2,12 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
 	"hash/fnv"
 	"io"
-	"math/rand/v2"
 	"regexp"
 	"slices"
 	"strings"
@@ -220,7 +220,7 @@ func (e *postgres) unwritable(err error) bool {
 // probe makes a table of 100 KiB where the others are, and takes it back. Rows in those others would show nothing: there may be
 // room on the pages that they have, while another table, which the last change needed, has none.
 func (e *postgres) probe(ctx context.Context, tx *sql.Tx) error {
-	name := fmt.Sprint("probe_", rand.Uint64()) // of its own: several processes may be at it
+	name := "probe_" + strings.ToLower(rand.Text()) // of its own: several processes may be at it
 	for _, statement := range []string{
 		`SAVEPOINT probe`,
 		`SELECT set_config('default_tablespace', coalesce((SELECT t.spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
