@@ -35,8 +35,16 @@ type composeService struct {
 		Source string `yaml:"source"`
 		Target string `yaml:"target"`
 	} `yaml:"configs"`
-	Volumes   []string `yaml:"volumes"`
-	DependsOn any      `yaml:"depends_on"`
+	Volumes     []string `yaml:"volumes"`
+	DependsOn   any      `yaml:"depends_on"`
+	Healthcheck any      `yaml:"healthcheck"`
+}
+
+// after reports whether the service waits until that other one is well.
+func (s composeService) after(other string) bool {
+	services, _ := s.DependsOn.(map[string]any)
+	how, _ := services[other].(map[string]any)
+	return how["condition"] == "service_healthy"
 }
 
 // instances are the names of AuthKit's services, in order.
@@ -134,6 +142,32 @@ func TestComposeFits(t *testing.T) {
 		}
 	}
 	c.checkVariables(t, string(text))
+	c.checkOrder(t)
+}
+
+// checkOrder: who waits for another to be well waits for one that can tell, here or by its image.
+func (c compose) checkOrder(t *testing.T) {
+	t.Helper()
+	image, err := os.ReadFile("../Dockerfile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tells := strings.Contains(string(image), "\nHEALTHCHECK ")
+	waiting := 0
+	for name, service := range c.Services {
+		for other, its := range c.Services {
+			if !service.after(other) {
+				continue
+			}
+			waiting++
+			if its.Healthcheck == nil && !(tells && slices.Contains(c.instances(), other)) {
+				t.Errorf("%s waits for %s, which has no health check", name, other)
+			}
+		}
+	}
+	if waiting != len(c.instances()) {
+		t.Errorf("%d services wait for another, want each instance to", waiting)
+	}
 }
 
 // checkVariables: those that the file wants are those that its first lines make, and each that a container is given is a setting of

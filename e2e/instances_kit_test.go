@@ -63,10 +63,13 @@ func startFleet(t *testing.T) *fleet {
 		k.url = fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
 		f.instances = append(f.instances, &k)
 	}
-	// All at once, as Compose does: each finds neither Dagster's tables nor anybody who makes them.
-	for _, k := range f.instances {
-		k.run(options{})
-		t.Cleanup(k.stop)
+	// As Compose does: all at once, but for those that wait for the first, which makes Dagster's tables.
+	for i, name := range compose.instances() {
+		if compose.Services[name].after("authkit-1") {
+			f.instances[0].waitReady()
+		}
+		f.instances[i].run(options{})
+		t.Cleanup(f.instances[i].stop)
 	}
 	for _, k := range f.instances {
 		k.waitReady()
