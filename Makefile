@@ -103,12 +103,13 @@ directories:
 		{ apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq slapd samba samba-ad-dc samba-ad-provision >/dev/null; }
 
 # The tests start servers of their own, in temporary folders. Debian's package would make and start one for everybody, which
-# they do not need, and nobody would end.
+# they do not need, and nobody would end. RUNLEVEL=1 keeps PgBouncer's from starting it.
 .PHONY: postgresql
 postgresql:
-	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
+	@{ { command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; } && { command -v pgbouncer >/dev/null || [ -x /usr/sbin/pgbouncer ]; }; } || \
+		[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || \
 		{ mkdir -p /etc/postgresql-common && echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.conf && \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql >/dev/null; }
+		apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq postgresql pgbouncer >/dev/null; }
 
 # A million sessions, a hundred thousand users, ten million events: no query reads more of them than it must.
 .PHONY: scale

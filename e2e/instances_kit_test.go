@@ -36,15 +36,9 @@ const (
 // startFleet ends everything with the test.
 func startFleet(t *testing.T) *fleet {
 	t.Helper()
-	nginx, err := exec.LookPath("nginx")
-	if err != nil {
-		if nginx, err = exec.LookPath("/usr/sbin/nginx"); err != nil && os.Getenv("CI") == "" {
-			t.Skipf("SKIPPED %s: no nginx found", t.Name())
-		} else if err != nil {
-			t.Fatal(err)
-		}
-	}
+	nginx := findNginx(t)
 	f := &fleet{}
+	var err error
 	if f.postgres, err = pgtest.Start(); errors.Is(err, pgtest.ErrMissing) && os.Getenv("CI") == "" {
 		t.Skipf("SKIPPED %s: %v", t.Name(), err)
 	}
@@ -58,25 +52,26 @@ func startFleet(t *testing.T) *fleet {
 		}
 	})
 	f.makeLogins(t)
-	first := prepare(t, options{env: []string{
-		"DAGSTER_AUTH_DATABASE_URL=" + f.postgres.URL("authkit", passwordOfAuthKit, "dagster"), "DAGSTER_PASSWORD=" + passwordOfDagster,
-		"DAGSTER_AUTH_SECRET_KEY=the same for all three of the instances", "DAGSTER_AUTH_TRUSTED_PROXIES=127.0.0.1",
-	}})
+	if err := f.postgres.SmallDisk(t.Context(), "dagster", "authkit", 64<<20); err != nil {
+		t.Fatal(err)
+	}
+	compose := readCompose(t)
+	first := prepare(t, options{env: f.environment(t, compose)})
 	f.storeInPostgres(t, first)
-	for range 3 {
+	for range compose.instances() {
 		k := *first
 		k.url = fmt.Sprintf("http://127.0.0.1:%d", freePort(t))
 		f.instances = append(f.instances, &k)
 	}
-	// The first makes Dagster's tables, as `dagster instance migrate` does in a deployment.
-	f.instances[0].run(options{})
-	t.Cleanup(f.instances[0].stop)
-	f.instances[0].waitReady()
-	for _, k := range f.instances[1:] {
-		k.run(options{})
-		t.Cleanup(k.stop)
+	// As Compose does: all at once, but for those that wait for the first, which makes Dagster's tables.
+	for i, name := range compose.instances() {
+		if compose.Services[name].after("authkit-1") {
+			f.instances[0].waitReady()
+		}
+		f.instances[i].run(options{})
+		t.Cleanup(f.instances[i].stop)
 	}
-	for _, k := range f.instances[1:] {
+	for _, k := range f.instances {
 		k.waitReady()
 	}
 	front := *first
@@ -85,6 +80,42 @@ func startFleet(t *testing.T) *fleet {
 	f.kit = &front
 	f.startNginx(t, nginx)
 	return f
+}
+
+// findNginx skips the test by name where there is none, which is a failure where CI is set.
+func findNginx(t *testing.T) string {
+	t.Helper()
+	for _, name := range []string{"nginx", "/usr/sbin/nginx"} {
+		if program, err := exec.LookPath(name); err == nil {
+			return program
+		}
+	}
+	if os.Getenv("CI") == "" {
+		t.Skipf("SKIPPED %s: no nginx found", t.Name())
+	}
+	t.Fatal("no nginx found")
+	return ""
+}
+
+// environment is the example's, with the passwords and addresses of here.
+func (f *fleet) environment(t *testing.T, c compose) (env []string) {
+	t.Helper()
+	values := map[string]string{
+		"DAGSTER_AUTH_DATABASE_URL":    f.postgres.URL("authkit", passwordOfAuthKit, "dagster"),
+		"DAGSTER_AUTH_SECRET_KEY":      "the same for all three of the instances",
+		"DAGSTER_AUTH_TRUSTED_PROXIES": "127.0.0.1",
+		"DAGSTER_PASSWORD":             passwordOfDagster,
+	}
+	for name := range c.Services["authkit-1"].Environment {
+		if values[name] == "" {
+			t.Fatalf("the example sets %s, which this test does not know", name)
+		}
+		env = append(env, name+"="+values[name])
+	}
+	if len(env) != len(values) {
+		t.Fatalf("of %v the example sets %d only", values, len(env))
+	}
+	return env
 }
 
 // makeLogins makes Dagster's login with its database, and then AuthKit's by the README's own lines.

@@ -1,13 +1,6 @@
 package e2e
 
-import (
-	"context"
-	"net/http"
-	"sync"
-	"testing"
-
-	"github.com/coder/websocket"
-)
+import "testing"
 
 // tokensShared: a token works at each instance, and what ends it ends it at each, open WebSockets included.
 func (f *fleet) tokensShared(t *testing.T) {
@@ -26,7 +19,7 @@ func (f *fleet) tokensShared(t *testing.T) {
 		if got := f.me(c); got != "editor editor editor" {
 			t.Fatalf("%s: before: got %q", tc.what, got)
 		}
-		closed := f.tokenSockets(t, text)
+		closed := f.openSockets(t, f.anonymous(), tc.what, "Authorization", "Bearer "+text)
 		f.cli("", tc.change...)
 		f.soon(t, c, "401 401 401")
 		closed.Wait()
@@ -37,27 +30,6 @@ func (f *fleet) tokensShared(t *testing.T) {
 			f.cli("", tc.back...)
 		}
 	}
-}
-
-// tokenSockets opens a WebSocket at each instance and through nginx. Each must be closed soon, for want of rights.
-func (f *fleet) tokenSockets(t *testing.T, token string) *sync.WaitGroup {
-	t.Helper()
-	var closed sync.WaitGroup
-	for _, k := range append(f.instances[:3:3], f.kit) {
-		conn, _, err := k.anonymous().socket("/graphql", http.Header{"Authorization": {"Bearer " + token}}, "graphql-ws")
-		if err != nil {
-			t.Fatal(err)
-		}
-		closed.Go(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), slowly)
-			defer cancel()
-			_, _, err := conn.Read(ctx)
-			if status := websocket.CloseStatus(err); status != 4401 {
-				t.Errorf("a token's socket closed with %d (%v), want 4401", status, err)
-			}
-		})
-	}
-	return &closed
 }
 
 // tokensFollow: a token's role is at most its owner's of now, wherever that was changed.

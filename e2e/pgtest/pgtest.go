@@ -22,6 +22,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"dagster-authkit/e2e/freeport"
+	"dagster-authkit/e2e/smalldisk"
 )
 
 // Superuser and Password are of the login that every Server has.
@@ -45,11 +46,41 @@ type Server struct {
 	owner       *syscall.Credential
 	cmd         *exec.Cmd
 	log         string
+	mode        string // sslmode
+	disk        *smalldisk.Disk
 }
 
 // Start makes a cluster and starts it, without fsync: what is tested is not that PostgreSQL keeps what it has. Settings are
 // those of postgresql.conf, such as "max_connections=20".
 func Start(settings ...string) (*Server, error) {
+	s, err := prepare(settings)
+	if err != nil {
+		return nil, err
+	}
+	return s.start()
+}
+
+// StartTLS is Start of a server that speaks TLS, and nothing else but for Superuser's Exec, with that certificate and key in PEM.
+func StartTLS(certificate, key []byte) (*Server, error) {
+	s, err := prepare([]string{"ssl=on", "ssl_cert_file=server.crt", "ssl_key_file=server.key"})
+	if err != nil {
+		return nil, err
+	}
+	for name, text := range map[string][]byte{
+		"server.crt": certificate, "server.key": key,
+		"pg_hba.conf": []byte("local all all scram-sha-256\nhostssl all all 127.0.0.1/32 scram-sha-256\n"),
+	} {
+		path := filepath.Join(s.data(), name)
+		err = errors.Join(err, os.WriteFile(path, text, 0o600), s.give(path))
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.Remove())
+	}
+	s.mode = "require"
+	return s.start()
+}
+
+func prepare(settings []string) (*Server, error) {
 	bin, err := programs()
 	if err != nil {
 		return nil, err
@@ -58,10 +89,14 @@ func Start(settings ...string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{bin: bin, folder: folder, log: filepath.Join(folder, "log"), settings: append([]string{"fsync=off", "max_connections=200"}, settings...)}
+	s := &Server{bin: bin, folder: folder, log: filepath.Join(folder, "log"), settings: append([]string{"fsync=off", "max_connections=200"}, settings...), mode: "disable"}
 	if err := s.make(); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(folder))
 	}
+	return s, nil
+}
+
+func (s *Server) start() (_ *Server, err error) {
 	for range 3 { // another process may take the port that was free
 		if s.Port, err = freeport.Next(); err != nil {
 			break
@@ -118,7 +153,15 @@ func (s *Server) giveAway() error {
 		return err
 	}
 	s.owner = &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
-	return errors.Join(os.Chmod(s.folder, 0o755), os.Chown(s.folder, int(uid), int(gid)))
+	return errors.Join(os.Chmod(s.folder, 0o755), s.give(s.folder))
+}
+
+// give makes the server's user the owner of a file or folder.
+func (s *Server) give(path string) error {
+	if s.owner == nil {
+		return nil
+	}
+	return os.Chown(path, int(s.owner.Uid), int(s.owner.Gid))
 }
 
 func (s *Server) data() string { return filepath.Join(s.folder, "data") }
@@ -191,6 +234,9 @@ func (s *Server) control(args ...string) error {
 // Remove ends the server and removes its folder.
 func (s *Server) Remove() error {
 	err := s.Down()
+	if s.disk != nil {
+		err = errors.Join(err, s.disk.Unmount())
+	}
 	return errors.Join(err, os.RemoveAll(s.folder))
 }
 
@@ -224,17 +270,21 @@ func (s *Server) signalAll(signal syscall.Signal) error {
 	return errors.Join(errs...)
 }
 
-// URL is that of a database for a login.
+// URL is that of a database for a login, with sslmode=disable.
 func (s *Server) URL(login, password, database string) string {
+	return s.url(login, password, database, "disable")
+}
+
+func (s *Server) url(login, password, database, mode string) string {
 	return (&url.URL{
 		Scheme: "postgres", User: url.UserPassword(login, password), Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)),
-		Path: "/" + database, RawQuery: "sslmode=disable",
+		Path: "/" + database, RawQuery: "sslmode=" + mode,
 	}).String()
 }
 
 // Exec runs statements as the superuser.
 func (s *Server) Exec(ctx context.Context, database, statements string) error {
-	conn, err := pgx.Connect(ctx, s.URL(Superuser, Password, database))
+	conn, err := pgx.Connect(ctx, s.url(Superuser, Password, database, s.mode))
 	if err != nil {
 		return err
 	}

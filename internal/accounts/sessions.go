@@ -71,12 +71,10 @@ func (s *Service) SignedOutAtProvider(ctx context.Context, backend string, notic
 	}))
 }
 
+// ended tells of sessions that have ended, of which there may be some with an error, too.
 func (s *Service) ended(events []audit.Event, err error) (int, error) {
-	if err != nil {
-		return 0, err
-	}
 	for _, ev := range events {
 		s.published(ev)
 	}
-	return len(events), nil
+	return len(events), err
 }

@@ -73,7 +73,7 @@ func ExitCode(err error) int {
 	if exit, ok := errors.AsType[*supervisor.ExitError](err); ok {
 		return exit.Code
 	}
-	if _, ok := errors.AsType[misfitError](err); ok || errors.Is(err, store.ErrNewerSchema) {
+	if _, ok := errors.AsType[misfitError](err); ok || errors.Is(err, store.ErrNewerSchema) || errors.Is(err, store.ErrPooler) {
 		return 2
 	}
 	return 1

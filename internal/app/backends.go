@@ -56,7 +56,7 @@ func newBackends(
 			b.passwords = append(b.passwords, auth.NewDummy())
 		case config.BackendOIDC:
 			var err error
-			if b.providers, err = NewProviders(cfg, roles, key); err != nil {
+			if b.providers, err = NewProviders(cfg, roles, key, rows); err != nil {
 				return nil, err
 			}
 			b.refreshers[name] = b.providers
@@ -87,10 +87,10 @@ func LDAPOptions(cfg config.Config, roles *policy.Roles, log zerolog.Logger) lda
 	}
 }
 
-// NewProviders makes the OpenID Connect providers of the settings. It asks none of them.
-func NewProviders(cfg config.Config, roles *policy.Roles, key []byte) (*oidc.Providers, error) {
+// NewProviders makes the OpenID Connect providers of the settings. It asks none of them. used is nil when nobody will sign in.
+func NewProviders(cfg config.Config, roles *policy.Roles, key []byte, used oidc.Used) (*oidc.Providers, error) {
 	exact := func(group string) string { return group } // a claim is written by a program, always the same way
-	o := oidc.Options{BaseURL: cfg.ExternalURL.String() + cfg.PathPrefix, Key: key, Unchecked: cfg.OIDCUnchecked}
+	o := oidc.Options{BaseURL: cfg.ExternalURL.String() + cfg.PathPrefix, Key: key, Unchecked: cfg.OIDCUnchecked, Used: used}
 	for _, p := range cfg.OIDC {
 		rules, err := auth.NewRoleRules(auth.RoleRulesOptions{
 			Source: p.ID, Rules: cfg.RulesFor(p.ID), Default: cfg.DefaultRole, Roles: roles, Normal: exact,

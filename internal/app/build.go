@@ -99,9 +99,14 @@ func (a *App) buildPeople(ctx context.Context, roles *policy.Roles, m *made) (er
 	if a.sessions, err = newSessions(a.store, a.trail, a.ways.refresh(a.store), key, cfg, a.log); err != nil {
 		return err
 	}
+	vouching := a.ways.knowing()
+	if cfg.TokenOwnerAge > 0 {
+		vouching = append(vouching, config.BackendOIDC, config.BackendHeader)
+	}
 	m.programs, err = token.NewKeeper(token.Options{
 		Rows: a.store, Roles: roles, Backends: cfg.Backends, Static: staticToken(cfg), Log: a.log,
-		Confirm: confirm(a.ways.refresh(a.store)), Vouching: a.ways.knowing(), ConfirmInterval: cfg.RefreshInterval,
+		Confirm:  confirm(a.ways.refresh(a.store), a.ways.knowing(), a.store, cfg.TokenOwnerAge),
+		Vouching: vouching, ConfirmInterval: cfg.RefreshInterval,
 	})
 	return err
 }

@@ -120,20 +120,35 @@ func newSignInLimit(rows *store.Store, cfg config.Config) (*ratelimit.SignIn, er
 	})
 }
 
-// attemptsSweep is how often the sign-in attempts that no longer count are deleted.
-const attemptsSweep = 10 * time.Minute
+const (
+	// attemptsSweep is how often the sign-in attempts that no longer count are deleted, and what was used up and would not be taken
+	// anyway, attemptsBatch how many in one transaction, and attemptsPause is between two.
+	attemptsSweep = 10 * time.Minute
+	attemptsBatch = 1000
+	attemptsPause = 100 * time.Millisecond
+)
 
 func (a *App) sweepAttempts(ctx context.Context) error {
-	ticker := time.NewTicker(attemptsSweep)
-	defer ticker.Stop()
+	next := time.NewTimer(attemptsSweep)
+	defer next.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case now := <-ticker.C:
-			if err := a.store.SweepAttempts(ctx, now.Add(-a.cfg.RateLimitWindow)); err != nil && ctx.Err() == nil {
+		case now := <-next.C:
+			more, err := a.store.SweepAttempts(ctx, now.Add(-a.cfg.RateLimitWindow), attemptsBatch)
+			if err != nil && ctx.Err() == nil {
 				a.log.Warn().Err(err).Msg("sweeping the sign-in attempts failed")
 			}
+			moreUsed, err := a.store.SweepUsedUp(ctx, now, attemptsBatch)
+			if err != nil && ctx.Err() == nil {
+				a.log.Warn().Err(err).Msg("sweeping what was used up failed")
+			}
+			if more || moreUsed {
+				next.Reset(attemptsPause)
+				continue
+			}
+			next.Reset(attemptsSweep)
 		}
 	}
 }

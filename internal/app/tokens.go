@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"dagster-authkit/internal/audit"
@@ -12,6 +13,7 @@ import (
 	"dagster-authkit/internal/config"
 	"dagster-authkit/internal/identity"
 	"dagster-authkit/internal/session"
+	"dagster-authkit/internal/store"
 )
 
 // staticToken is the zero Static when the environment has none.
@@ -21,18 +23,27 @@ func staticToken(cfg config.Config) token.Static {
 	}
 }
 
-// confirm asks about a token's owner as sessions ask about theirs, with no secret of a session.
-func confirm(refresh session.Refresh) token.Confirm {
-	if refresh == nil {
-		return nil
-	}
+// confirm asks about a token's owner as sessions ask about theirs, with no secret of a session. Backends that can't be asked so must
+// have told of the owner within longest.
+func confirm(refresh session.Refresh, knowing []string, rows *store.Store, longest time.Duration) token.Confirm {
 	return func(ctx context.Context, owner identity.User) error {
+		if !slices.Contains(knowing, owner.Backend) {
+			return seenLately(ctx, rows, owner, longest)
+		}
 		_, err := refresh(ctx, owner, identity.Voucher{})
 		if errors.Is(err, session.ErrGone) {
 			return fmt.Errorf("%w: %w", auth.ErrGone, err)
 		}
 		return err
 	}
+}
+
+func seenLately(ctx context.Context, rows *store.Store, owner identity.User, longest time.Duration) error {
+	at, err := rows.LastSeen(ctx, owner.RowID)
+	if err == nil && time.Since(at) >= longest {
+		return token.ErrUnseen
+	}
+	return err
 }
 
 const (

@@ -30,7 +30,7 @@ func (p program) askProviders(cmd *cobra.Command, format string, given arguments
 	if err != nil {
 		return err
 	}
-	providers, err := app.NewProviders(cfg.Config, cfg.roles, []byte(rand.Text()+rand.Text())) // nothing is sealed here
+	providers, err := app.NewProviders(cfg.Config, cfg.roles, []byte(rand.Text()+rand.Text()), nil) // nothing is sealed here
 	if err != nil {
 		return settingsError{err}
 	}

@@ -94,7 +94,7 @@ func (p program) runCommand(root *cobra.Command, args []string) int {
 		return p.badSettings(settings.error)
 	case errors.As(err, &failed):
 		p.complain(failed.error)
-		if errors.Is(err, store.ErrNewerSchema) {
+		if errors.Is(err, store.ErrNewerSchema) || errors.Is(err, store.ErrPooler) {
 			return exitUsage
 		}
 		return exitFailure

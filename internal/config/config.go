@@ -99,6 +99,9 @@ type Config struct {
 	ServiceTokenHeader string
 	ServiceTokenUser   string
 	ServiceTokenRole   identity.Role
+	// TokenOwnerAge is how long a token is good whose owner's backend can't be asked about them, since that last told of them. 0: as
+	// long as the token.
+	TokenOwnerAge time.Duration
 
 	// ReportOnly lets everybody who is signed in do everything, and only writes down what their roles forbid.
 	ReportOnly bool

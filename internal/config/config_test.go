@@ -21,7 +21,7 @@ func defaults() Config {
 	return Config{
 		Host: "127.0.0.1", Port: 3000, Backends: []string{"local"}, Database: "./dagster_auth.db", DatabaseSchema: "authkit", DatabaseConnections: 10, AuditRetention: 365 * 24 * time.Hour, AdminUser: "admin",
 		SessionMaxAge: 24 * time.Hour, CookieName: "dagster_authkit", CookieSecure: "auto", CookieSameSite: http.SameSiteLaxMode,
-		ServiceTokenHeader: "Dagster-Cloud-Api-Token", ServiceTokenUser: "service-token", ServiceTokenRole: "viewer",
+		ServiceTokenHeader: "Dagster-Cloud-Api-Token", ServiceTokenUser: "service-token", ServiceTokenRole: "viewer", TokenOwnerAge: 30 * 24 * time.Hour,
 		RunUserTag: "user", ProtectedTags: []string{"dagster-k8s/*", "dagster-celery*", "ecs/*", "docker/*", "dagster/image", ".dagster/grpc_info"}, ProtectedTagsRole: "editor",
 		RefreshInterval: 15 * time.Minute, OIDCUnchecked: 8 * time.Hour, RateLimit: true, RateLimitAttempts: 5, RateLimitWindow: 300 * time.Second, RequestLimit: 5000, SocketLimit: 100, MaxBody: 10 * 1024 * 1024, StaticCacheSize: 64 << 20, Coalesce: true,
 		Proxy: Proxy{

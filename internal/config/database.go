@@ -95,18 +95,24 @@ func parseSchema(text string) (string, error) {
 	return text, nil
 }
 
-// parseRetention reads days too, as nobody counts years in hours. 0 is for ever.
+// parseRetention is for a number of days, and 0 for ever.
 func parseRetention(text string) (time.Duration, error) {
-	if days, isDays := strings.CutSuffix(text, "d"); isDays {
-		n, err := parseInt(days, 0, 36500)
-		if err != nil {
-			return 0, fmt.Errorf("%q is no time: write days (365d), or 0 to keep everything", text)
-		}
-		return time.Duration(n) * 24 * time.Hour, nil
-	}
+	return parseDays(text, 1, "write days (365d), or 0 to keep everything")
+}
+
+// parseDays reads days too, as nobody counts months in hours: at least so many, or 0.
+func parseDays(text string, least int, advice string) (time.Duration, error) {
+	const day = 24 * time.Hour
 	d, err := parseDuration(text)
-	if err == nil && d != 0 && d < 24*time.Hour {
-		return 0, fmt.Errorf("%q is less than a day: write days (365d), or 0 to keep everything", text)
+	if days, isDays := strings.CutSuffix(text, "d"); isDays {
+		var n int
+		if n, err = parseInt(days, 0, 36500); err != nil {
+			return 0, fmt.Errorf("%q is no time: %s", text, advice)
+		}
+		d = time.Duration(n) * day
+	}
+	if err == nil && d != 0 && d < time.Duration(least)*day {
+		return 0, fmt.Errorf("%q is too short: %s", text, advice)
 	}
 	return d, err
 }

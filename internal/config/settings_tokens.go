@@ -6,13 +6,14 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
 	"dagster-authkit/internal/identity"
 )
 
-// The settings of the one token for programs that the environment may hold. All others are in the database.
+// The settings of the one token for programs that the environment may hold, and of all others, which are in the database.
 
 // longestServiceUser is in characters, as for the names of accounts.
 const longestServiceUser = 64
@@ -53,7 +54,19 @@ func tokenSettings() []setting {
 			},
 			func(c *Config, text string) error { c.ServiceTokenUser = text; return checkServiceUser(text) },
 		},
+		{
+			Setting{
+				Env: "DAGSTER_AUTH_TOKEN_OWNER_AGE", Default: "30d",
+				Meaning: "How long the token of somebody whom a provider or a proxy in front signs in is good without a word of its owner from there; 0 for as long as the token.",
+			},
+			func(c *Config, text string) error { return into(&c.TokenOwnerAge)(parseOwnerAge(text)) },
+		},
 	}
+}
+
+// parseOwnerAge wants more than a day: that somebody comes through a proxy in front is written down once a day.
+func parseOwnerAge(text string) (time.Duration, error) {
+	return parseDays(text, 2, "write two days or more (30d), or 0 for as long as the token")
 }
 
 func checkServiceToken(text string) error {

@@ -16,6 +16,8 @@ var (
 	ErrExists = errors.New("already exists")
 	// ErrLastAdmin says that the change would leave nobody who can administer AuthKit.
 	ErrLastAdmin = errors.New("last admin")
+	// ErrUnwritable says that the database can be read, and takes no changes: its disk is full, or it is a standby.
+	ErrUnwritable = errors.New("the database takes no changes")
 )
 
 // Identity is the person or program behind a request, as it is at the moment of that request: role and grants are read

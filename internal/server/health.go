@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/subtle"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"strings"
 	"time"
@@ -42,8 +43,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	upstream := s.Upstream.Status()
 	database := s.database(r.Context())
 	switch {
-	case database != "ok":
-		answer.Status, status = "database unavailable", http.StatusServiceUnavailable
+	case database != databaseOK:
+		answer.Status, status = "database "+database, http.StatusServiceUnavailable
 	case !upstream.Ready:
 		answer.Status, status = "dagster not ready", http.StatusServiceUnavailable
 	}
@@ -65,14 +66,26 @@ func (s *Server) writeHealth(w http.ResponseWriter, status int, answer healthAns
 	writeJSON(w, status, body)
 }
 
+// What the health answer says of the database.
+const (
+	databaseOK         = "ok"
+	databaseAway       = "unavailable"
+	databaseUnwritable = "takes no changes" // it can be read: who is signed in may go on reading
+)
+
 func (s *Server) database(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
 	defer cancel()
-	if err := s.Database.Ping(ctx); err != nil {
-		logFrom(ctx).Warn().Err(err).Msg("the database does not answer")
-		return "unavailable"
+	err := s.Database.Ping(ctx)
+	switch {
+	case err == nil:
+		return databaseOK
+	case errors.Is(err, identity.ErrUnwritable):
+		logFrom(ctx).Warn().Err(err).Msg("nobody can sign in and nothing can be changed until the database takes changes again")
+		return databaseUnwritable
 	}
-	return "ok"
+	logFrom(ctx).Warn().Err(err).Msg("the database does not answer")
+	return databaseAway
 }
 
 // mayLookInside allows loopback peers (not those behind a proxy, which may stand on this machine too) and admins.

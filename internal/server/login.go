@@ -213,6 +213,7 @@ func (s *Server) failedLogin(w http.ResponseWriter, r *http.Request, data LoginD
 // signIn begins a session after a right password.
 func (s *Server) signIn(w http.ResponseWriter, r *http.Request, user identity.User, account, address, next string) {
 	if err := s.forgetAttempts(r.Context(), user, account, address); err != nil {
+		s.giveBack(r, account, address) // a right password is no guess: who tries again until the fault is over is not kept out then
 		s.storeFault(w, r, err, "clearing the sign-in attempts")
 		return
 	}

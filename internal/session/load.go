@@ -76,12 +76,16 @@ func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
 func (m *Manager) held(ctx context.Context, h hash) (*entry, error) {
 	version, err := m.rows.Version(ctx)
 	if err != nil {
+		m.storeFailed(ctx)
 		return nil, fmt.Errorf("read the database's version: %w", err)
 	}
 	now := time.Now()
 	e, err := m.row(ctx, h, version, now)
 	switch {
+	case errors.Is(err, ErrNone):
+		return nil, err
 	case err != nil:
+		m.storeFailed(ctx)
 		return nil, err
 	case m.over(e.session, now):
 		m.expire(ctx, h, e, "")
@@ -122,7 +126,10 @@ func (m *Manager) over(s identity.Session, now time.Time) bool {
 	if seen.Before(s.CreatedAt) {
 		seen = s.CreatedAt
 	}
-	return !now.Before(s.ExpiresAt) || m.idleTimeout > 0 && now.Sub(seen) >= m.idleTimeout
+	if !now.Before(s.ExpiresAt) || m.idleTimeout == 0 {
+		return !now.Before(s.ExpiresAt)
+	}
+	return now.Sub(m.outage.seen(seen, m.idleTimeout)) >= m.idleTimeout
 }
 
 // expire deletes a session that is over. Whoever deletes the row tells of it, so that it is told once however many

@@ -77,6 +77,7 @@ type backend struct {
 	mu     sync.Mutex
 	secret string
 	err    error
+	half   error // of an answer that uses the secret up, and has the next one
 	slow   time.Duration
 	asked  int
 	reused bool
@@ -102,7 +103,13 @@ func (b *backend) refresh(ctx context.Context, _ identity.User, by identity.Vouc
 		return nil, session.ErrGone
 	}
 	b.secret += "+"
-	return []byte(b.secret), nil
+	return []byte(b.secret), b.half
+}
+
+func (b *backend) counts() (asked int, reused bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.asked, b.reused
 }
 
 func (b *backend) set(err error) {
@@ -193,6 +200,30 @@ func TestBackendDoesNotAnswer(t *testing.T) {
 		<-gone
 		b.set(nil)
 		// The request itself asks, whatever the worker does.
+		time.Sleep(time.Minute)
+		checkUser(t, all[0], request(false, s.cookie), "Alice")
+	})
+}
+
+// TestHalfAnAnswer: a backend that took the secret and gave the next one, but could not say whether it vouches, is asked again soon,
+// with that next one, and the session goes on meanwhile, until it is overdue.
+func TestHalfAnAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		b := &backend{secret: "one", half: errors.New("its key is not published yet")}
+		_, all, s := vouched(t, b, 1)
+		time.Sleep(16 * time.Minute)
+		checkUser(t, all[0], request(false, s.cookie), "Alice")
+		if asked, reused := b.counts(); asked < 2 || reused {
+			t.Errorf("asked %d times within a minute, used secrets again: %t, want more than once, each with the next secret", asked, reused)
+		}
+		time.Sleep(15 * time.Minute)
+		if _, _, err := all[0].Load(request(false, s.cookie)); !errors.Is(err, session.ErrUnconfirmed) {
+			t.Errorf("overdue: got %v, want ErrUnconfirmed", err)
+		}
+		b.mu.Lock()
+		b.half = nil
+		b.mu.Unlock()
 		time.Sleep(time.Minute)
 		checkUser(t, all[0], request(false, s.cookie), "Alice")
 	})

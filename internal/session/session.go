@@ -137,6 +137,7 @@ type Manager struct {
 
 	cache   cache
 	touches touches
+	outage  outage
 
 	watching sync.Mutex
 	watchers map[*watcher]struct{}

@@ -40,6 +40,7 @@ type rows struct {
 	sessions map[string]identity.Session
 	users    map[int64]identity.User
 	fault    error  // of every call
+	full     error  // of touches alone
 	reading  func() // between reading a row and returning it, unlocked
 
 	versions, reads, touches int
@@ -117,8 +118,8 @@ func (r *rows) TouchSession(_ context.Context, hash []byte, at time.Time) error 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.touches++
-	if r.fault != nil {
-		return r.fault
+	if r.fault != nil || r.full != nil {
+		return errors.Join(r.fault, r.full)
 	}
 	if s, found := r.sessions[string(hash)]; found {
 		s.LastSeenAt = at

@@ -194,6 +194,7 @@ func (m *Manager) Touch(ctx context.Context, s identity.Session) error {
 	}
 	if err := m.rows.TouchSession(ctx, s.TokenHash, now); err != nil {
 		m.touches.failed(h)
+		m.storeFailed(ctx)
 		return fmt.Errorf("touch the session: %w", err)
 	}
 	return nil

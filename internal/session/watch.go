@@ -165,11 +165,13 @@ func sorted(grants []identity.Grant) []identity.Grant {
 // sweepAll deletes what is over and tells of it. A failure waits for the next time: nobody gets in with these sessions.
 func (m *Manager) sweepAll(ctx context.Context) {
 	for ctx.Err() == nil {
-		ended, err := m.sweep(ctx, time.Now().UTC(), m.idleTimeout, sweepBatch)
+		now := time.Now().UTC()
+		ended, err := m.sweep(ctx, now, m.idleForSweep(now), sweepBatch)
 		for _, e := range ended {
 			m.expired(context.WithoutCancel(ctx), e.Session, e.User, "")
 		}
 		if err != nil {
+			m.storeFailed(ctx)
 			if ctx.Err() == nil {
 				m.log.Warn().Err(err).Msg("expired sessions could not be swept")
 			}

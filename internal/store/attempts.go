@@ -147,18 +147,28 @@ func (s *Store) ForgetAttempts(ctx context.Context, account string) (int, error)
 	return int(n), err
 }
 
-// SweepAttempts deletes failures older than before, and addresses that are no longer known.
-func (s *Store) SweepAttempts(ctx context.Context, before time.Time) error {
-	return s.note(ctx, "sweep sign-in attempts", func(tx *sql.Tx) error {
+// SweepAttempts deletes at most limit failures older than before, and at most as many addresses that are no longer known, the
+// oldest first, unless another process is at it. more is true when there may be others left.
+func (s *Store) SweepAttempts(ctx context.Context, before time.Time, limit int) (more bool, err error) {
+	err = s.note(ctx, "sweep sign-in attempts", func(tx *sql.Tx) error {
+		more = false
 		if alone, err := s.engine.alone(ctx, tx, "sweep sign-in attempts"); err != nil || !alone {
 			return err
 		}
-		if _, err := change(ctx, tx, `DELETE FROM login_attempts WHERE at < $1`, before.UnixMilli()); err != nil {
-			return err
+		for statement, than := range map[string]time.Time{
+			`DELETE FROM login_attempts WHERE id IN (SELECT id FROM login_attempts WHERE at < $1 ORDER BY at LIMIT $2)`: before,
+			`DELETE FROM login_addresses WHERE (account, address) IN
+				(SELECT account, address FROM login_addresses WHERE at < $1 ORDER BY at LIMIT $2)`: before.Add(-knownFor),
+		} {
+			n, err := change(ctx, tx, statement, than.UnixMilli(), limit)
+			if err != nil {
+				return err
+			}
+			more = more || n == int64(limit)
 		}
-		_, err := change(ctx, tx, `DELETE FROM login_addresses WHERE at < $1`, before.Add(-knownFor).UnixMilli())
-		return err
+		return nil
 	})
+	return more && err == nil, err
 }
 
 func forgetAddresses(ctx context.Context, db querier, userRowID int64) error {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -35,10 +36,12 @@ func contract(t *testing.T, open func(t *testing.T) *Store) {
 		{"sessions end with their user's rights", testSessionsEnd},
 		{"expired sessions", testExpired},
 		{"refreshed sessions", testRefresh},
+		{"used up", testUsedUp},
 		{"sessions of a provider", testProviderSessions},
 		{"grants by rules", testRuleGrants},
 		{"a role that is lost", testLoseRole},
 		{"revoked sessions", testRevoke},
+		{"many revoked sessions", testRevokeMany},
 		{"late sign-in", testLateSignIn},
 		{"version", testVersion},
 		{"tokens", testTokens},
@@ -482,6 +485,26 @@ func testRevoke(t *testing.T, s *Store) {
 	}
 	if n, err := s.CountSessions(t.Context()); n != 0 || err != nil {
 		t.Errorf("%d sessions are left, %v", n, err)
+	}
+}
+
+// testRevokeMany: more sessions than end in one transaction all end, and each is told of once.
+func testRevokeMany(t *testing.T, s *Store) {
+	alice := add(t, s, "alice", identity.Viewer)
+	const many = 2*revokeBatch + 1
+	check(t, "sign in", s.write(t.Context(), "sign in", func(tx *sql.Tx) error {
+		for i := range many {
+			if _, err := change(t.Context(), tx, `INSERT INTO sessions (token_hash, user_id, created_at, expires_at, last_seen_at)
+				VALUES ($1, $2, 0, 0, 0)`, fmt.Append(nil, "token ", i), alice.RowID); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	before := countEvents(t, s)
+	events, err := s.RevokeSessions(t.Context(), 0, event())
+	if n, countErr := s.CountSessions(t.Context()); err != nil || countErr != nil || n != 0 || len(events) != many || countEvents(t, s) != before+many {
+		t.Errorf("got %d events and %d rows, %d sessions are left (%v, %v), want %d, %[6]d and 0", len(events), countEvents(t, s)-before, n, err, countErr, many)
 	}
 }
 

@@ -14,8 +14,8 @@ var (
 	// movedTables go along, in an order in which each row finds those that it refers to.
 	movedTables = []string{"users", "grants", "group_grants", "user_groups", "rule_grants", "tokens", "login_addresses", "audit_events"}
 	// leftTables stay behind, and are emptied in a target that is replaced. Sessions are signed, and their secrets sealed, with
-	// a key that the other database need not have: everybody signs in anew. Failed attempts are of minutes ago.
-	leftTables = []string{"sessions", "login_attempts"}
+	// a key that the other database need not have: everybody signs in anew. Failed attempts, and what is good once, are of minutes ago.
+	leftTables = []string{"sessions", "login_attempts", "used_up"}
 	// ownTables are about the database itself.
 	ownTables = []string{"state", versionTable, "goose_db_version", pythonTable}
 )
@@ -134,11 +134,6 @@ func count(ctx context.Context, db querier, table string) (n int64, err error) {
 	return n, err
 }
 
-const (
-	// moveValues bounds the values of one statement: SQLite takes 32,766 and PostgreSQL 65,535.
-	moveValues = 5000
-)
-
 // copy reads the table in the order in which it lies, and inserts many rows with one statement.
 func (m mover) copy(ctx context.Context, table string, all int64) (err error) {
 	rows, err := m.source.QueryContext(ctx, `SELECT * FROM `+table) //nolint:gosec // the name is from our own list
@@ -154,40 +149,80 @@ func (m mover) copy(ctx context.Context, table string, all int64) (err error) {
 	if err != nil {
 		return err
 	}
-	var batch []any
-	var done int64
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		if _, err := m.target.ExecContext(ctx, insert(table, columns, len(batch)/len(columns)), batch...); err != nil {
-			return err
-		}
-		done += int64(len(batch) / len(columns))
-		batch = batch[:0]
-		m.progress(table, done, all)
-		return nil
-	}
-	for rows.Next() {
-		values := make([]any, len(columns))
-		into := make([]any, len(columns))
-		for i := range values {
-			into[i] = &values[i]
-		}
-		if err := rows.Scan(into...); err != nil {
-			return err
-		}
-		batch = append(batch, portable(values, booleans)...)
-		if len(batch)+len(columns) > moveValues {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-	}
-	if err := rows.Err(); err != nil {
+	into, err := newInserter(ctx, m.target, table, columns)
+	if err != nil {
 		return err
 	}
-	return flush()
+	defer func() { err = errors.Join(err, into.many.Close()) }()
+	for rows.Next() {
+		values, places := make([]any, len(columns)), make([]any, len(columns))
+		for i := range values {
+			places[i] = &values[i]
+		}
+		if err := rows.Scan(places...); err != nil {
+			return err
+		}
+		inserted, err := into.row(ctx, portable(values, booleans))
+		if err != nil {
+			return err
+		}
+		if inserted {
+			m.progress(table, into.done, all)
+		}
+	}
+	if err := errors.Join(rows.Err(), into.flush(ctx)); err != nil {
+		return err
+	}
+	m.progress(table, into.done, all)
+	return nil
+}
+
+// moveValues bounds the values of one statement: SQLite takes 32,766 and PostgreSQL 65,535.
+const moveValues = 5000
+
+// inserter collects rows and inserts many with one statement, which is read once: that takes SQLite longer than to run it.
+type inserter struct {
+	target  *sql.Tx
+	table   string
+	columns []string
+	many    *sql.Stmt
+	batch   []any
+	done    int64 // rows that were inserted
+}
+
+func newInserter(ctx context.Context, target *sql.Tx, table string, columns []string) (*inserter, error) {
+	many, err := target.PrepareContext(ctx, insert(table, columns, moveValues/len(columns)))
+	if err != nil {
+		return nil, err
+	}
+	return &inserter{target: target, table: table, columns: columns, many: many}, nil
+}
+
+// row takes a row, and inserts what was collected when it is enough.
+func (i *inserter) row(ctx context.Context, values []any) (inserted bool, err error) {
+	i.batch = append(i.batch, values...)
+	if len(i.batch)/len(i.columns) < moveValues/len(i.columns) {
+		return false, nil
+	}
+	return true, i.flush(ctx)
+}
+
+// flush inserts what was collected.
+func (i *inserter) flush(ctx context.Context) (err error) {
+	switch rows := len(i.batch) / len(i.columns); rows {
+	case 0:
+		return nil
+	case moveValues / len(i.columns):
+		_, err = i.many.ExecContext(ctx, i.batch...)
+	default:
+		_, err = i.target.ExecContext(ctx, insert(i.table, i.columns, rows), i.batch...)
+	}
+	if err != nil {
+		return err
+	}
+	i.done += int64(len(i.batch) / len(i.columns))
+	i.batch = i.batch[:0]
+	return nil
 }
 
 // booleans says which columns of the target are such: SQLite has numbers for them.

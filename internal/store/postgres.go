@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -102,6 +103,14 @@ func openPostgres(ctx context.Context, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
+	pooled, err := config.checkPooler(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if pooled {
+		o.Log.Warn().Str("database", config.place()).Msg("a pooler stands before PostgreSQL: it must leave each connection to whoever made it " +
+			"(PgBouncer: pool_mode=session), and is of no use, as AuthKit has a pool of its own")
+	}
 	if err := prepare(ctx, config, o.MustExist); err != nil {
 		return nil, err
 	}
@@ -199,6 +208,32 @@ func (e *postgres) stale(err error) bool {
 	}
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) ||
 		errors.Is(err, syscall.EPIPE) || pgconn.SafeToRetry(err)
+}
+
+// unwritable is about a full disk (53100), a disk that fails (58030), and a server that became a standby, or that an
+// administrator made read-only (25006).
+func (e *postgres) unwritable(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && (pgErr.Code == "53100" || pgErr.Code == "58030" || pgErr.Code == "25006")
+}
+
+// probe makes a table of 100 KiB where the others are, and takes it back. Rows in those others would show nothing: there may be
+// room on the pages that they have, while another table, which the last change needed, has none.
+func (e *postgres) probe(ctx context.Context, tx *sql.Tx) error {
+	name := "probe_" + strings.ToLower(rand.Text()) // of its own: several processes may be at it
+	for _, statement := range []string{
+		`SAVEPOINT probe`,
+		`SELECT set_config('default_tablespace', coalesce((SELECT t.spcname FROM pg_class c JOIN pg_tablespace t ON t.oid = c.reltablespace
+			WHERE c.oid = 'audit_events'::regclass), ''), true)`,
+		`CREATE TABLE ` + name + ` (row VARCHAR(1000))`,
+		`INSERT INTO ` + name + ` SELECT repeat('x', 1000) FROM generate_series(1, 100)`,
+		`ROLLBACK TO probe`,
+	} {
+		if _, err := tx.ExecContext(ctx, statement); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (e *postgres) unhurried(ctx context.Context, tx *sql.Tx) error {

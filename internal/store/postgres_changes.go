@@ -129,11 +129,15 @@ func (c *changes) beat(begun time.Time) {
 	c.fresh = begun
 }
 
-// lost reports whether it was there before.
+// lost reports whether it was there before. What was read until now is good no longer: what answers next may be a standby that
+// was promoted without the last changes, and has made others by the time that it has the same version.
 func (c *changes) lost() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	was := !c.fresh.IsZero()
+	if was {
+		c.number++
+	}
 	c.fresh = time.Time{}
 	return was
 }

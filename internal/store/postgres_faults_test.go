@@ -32,6 +32,7 @@ func TestPostgresFaults(t *testing.T) {
 	if err := server.Exec(t.Context(), "postgres", `CREATE ROLE authkit LOGIN PASSWORD 'x'; CREATE SCHEMA authkit AUTHORIZATION authkit`); err != nil {
 		t.Fatal(err)
 	}
+	check(t, "a disk", server.SmallDisk(t.Context(), "postgres", "authkit", 16<<20))
 	o := Options{URL: server.URL("authkit", "x", "postgres"), MaxConnections: 5, Log: zerolog.Nop()}
 	f := &faults{server: server, s: openOptions(t, o), other: openOptions(t, o)}
 	f.user = add(t, f.s, "alice", identity.Viewer)
@@ -47,6 +48,7 @@ func TestPostgresFaults(t *testing.T) {
 		{"too many connections", f.tooMany},
 		{"disk full", f.diskFull},
 		{"slow", f.slow},
+		{"everybody at once", f.crowd},
 		{"a process stopped in the middle", f.stoppedInTheMiddle},
 		{"another database under the same name", f.older},
 	} {
@@ -113,10 +115,17 @@ func (f *faults) fails(t *testing.T) {
 	t.Logf("everything failed within %v", time.Since(begun).Round(time.Millisecond))
 }
 
+// restarted: what comes back may be another database, so nothing that was known before counts.
 func (f *faults) restarted(t *testing.T) {
+	before, err := f.s.Version(t.Context())
+	check(t, "version", err)
 	check(t, "down", f.server.Down())
 	f.fails(t)
 	check(t, "up", f.server.Up())
+	eventually(t, "a version", func() bool { _, err := f.s.Version(t.Context()); return err == nil })
+	if now, err := f.s.Version(t.Context()); err != nil || now == before {
+		t.Errorf("the version is %d, %v, want another than before", now, err)
+	}
 }
 
 // cut ends every connection. Those of the pool are dead before they are used, which nobody notices.
@@ -179,20 +188,62 @@ func (f *faults) tooMany(t *testing.T) {
 	check(t, "lift", f.server.Exec(t.Context(), "postgres", `ALTER ROLE authkit CONNECTION LIMIT -1`))
 }
 
-// diskFull is a stand-in: the error is the one that a full disk gives, from a trigger. What must not be is a change without
-// its event.
+// diskFull fills the disk on which the tables are. What must not be is a change without its event; reading goes on, and who asks
+// how it is hears that nothing can be changed.
 func (f *faults) diskFull(t *testing.T) {
-	check(t, "fill", f.server.Exec(t.Context(), "postgres", `CREATE FUNCTION authkit.full_disk() RETURNS trigger LANGUAGE plpgsql AS
-			$$ BEGIN RAISE EXCEPTION 'could not extend file: No space left on device' USING ERRCODE = '53100'; END $$;
-		CREATE TRIGGER full_disk BEFORE INSERT ON authkit.audit_events FOR EACH ROW EXECUTE FUNCTION authkit.full_disk()`))
-	if err := f.s.SetRole(t.Context(), f.user.RowID, identity.Admin, false, event()); err == nil {
-		t.Error("a change was made without its event")
+	what, fill, free := f.server.FullDisk("postgres", "authkit")
+	t.Log(what)
+	check(t, "fill", fill())
+	last := identity.Role("")
+	eventually(t, "a change that finds no room", func() bool { // there may be some on the pages that are begun
+		role := identity.Role(fmt.Sprint("role", time.Now().UnixNano()))
+		if err := f.s.SetRole(t.Context(), f.user.RowID, role, false, event()); err != nil {
+			t.Logf("the error is %v", err)
+			return true
+		}
+		last = role
+		return false
+	})
+	if user, err := f.s.UserByName(t.Context(), "local", "alice"); err != nil || last != "" && user.Role != last {
+		t.Errorf("got the role %q, %v, want %q: a change was made without its event", user.Role, err, last)
 	}
-	if user, err := f.s.UserByName(t.Context(), "local", "alice"); err != nil || user.Role == identity.Admin {
-		t.Errorf("got the role %s, %v", user.Role, err)
+	if err := f.s.Ping(t.Context()); !errors.Is(err, identity.ErrUnwritable) {
+		t.Errorf("ping: got %v, want that the database takes no changes", err)
 	}
-	check(t, "reading goes on", f.s.Ping(t.Context()))
-	check(t, "free", f.server.Exec(t.Context(), "postgres", `DROP FUNCTION authkit.full_disk CASCADE`))
+	if _, _, err := f.s.SessionByHash(t.Context(), []byte("session")); err != nil {
+		t.Errorf("reading does not go on: %v", err)
+	}
+	if _, err := f.s.Version(t.Context()); err != nil {
+		t.Errorf("the version: %v", err)
+	}
+	check(t, "free", free())
+}
+
+// crowd: however many ask, there are no more connections than were allowed, the one that listens among them.
+func (f *faults) crowd(t *testing.T) {
+	conn, err := pgx.Connect(t.Context(), f.server.URL(pgtest.Superuser, pgtest.Password, "postgres"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	_, err = conn.Exec(t.Context(), `BEGIN; LOCK TABLE authkit.sessions`)
+	check(t, "lock", err)
+	var all sync.WaitGroup
+	for range 30 {
+		all.Go(func() { _, _, _ = f.s.SessionByHash(t.Context(), []byte("session")) }) // waits for the lock, on a connection of its own
+	}
+	eventually(t, "all connections in use", func() bool { return f.s.Connections().InUse == 4 })
+	var connections int
+	check(t, "count", conn.QueryRow(t.Context(), `SELECT count(*) FROM pg_stat_activity WHERE usename = 'authkit'`).Scan(&connections))
+	if connections > 10 || f.s.Connections().Max != 4 {
+		t.Errorf("two stores that may have 5 connections each have %d", connections)
+	}
+	_, err = conn.Exec(t.Context(), `ROLLBACK`)
+	check(t, "unlock", err)
+	all.Wait()
+	if f.s.Connections().Waits == 0 {
+		t.Error("the control: nobody had to wait")
+	}
 }
 
 // slow: a table that somebody locks makes what needs it fail in time, and nothing else.
@@ -261,10 +312,12 @@ func acrossVersionOf(t *testing.T, stores []*Store, user identity.User) {
 		if err := here.SetRole(t.Context(), user.RowID, identity.Role(fmt.Sprint("role", time.Now().UnixNano())), false, event()); err != nil {
 			t.Errorf("set role: %v", err)
 		}
+		begun := time.Now()
 		eventually(t, "the change there", func() bool {
 			now, err := there.Version(t.Context())
 			check(t, "version", err)
 			return now != before
 		})
+		t.Logf("the change was seen after %v", time.Since(begun).Round(time.Millisecond))
 	}
 }

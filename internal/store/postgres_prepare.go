@@ -86,6 +86,9 @@ func (c postgresConfig) unreachable(err error) error {
 			hint = "make it with CREATE DATABASE"
 		case "53300":
 			hint = "raise max_connections of PostgreSQL, or lower --db-max-connections"
+		case "08P01":
+			// PgBouncer's answer to search_path and timeouts.
+			hint = "is that a pooler? Name PostgreSQL itself in the URL, as AuthKit has a pool of its own (--db-max-connections)"
 		}
 	}
 	return fmt.Errorf("connect to %s: %s: %s", c.place(), oneLine(err), hint)

@@ -15,15 +15,26 @@ func testRefresh(t *testing.T, s *Store) {
 	ctx := t.Context()
 	user, err := s.UpsertUser(ctx, identity.User{Backend: "oidc", Subject: "iss|1", Name: "ada", Role: identity.Viewer, CreatedAt: now})
 	check(t, "sign in", err)
+	seen := func(want time.Time) {
+		t.Helper()
+		if at, err := s.LastSeen(ctx, user.RowID); err != nil || !at.Equal(want) {
+			t.Errorf("last seen: got %v, %v, want %v", at, err, want)
+		}
+	}
+	seen(time.Time{})
+	check(t, "signed in", s.SignedIn(ctx, user.RowID, now.Add(-3*time.Hour)))
+	seen(now.Add(-3 * time.Hour))
 	make := func(token string, by identity.Voucher) {
 		check(t, "create session", s.CreateSession(ctx, identity.Session{
 			TokenHash: []byte(token), UserRowID: user.RowID, UserEpoch: user.Epoch, CreatedAt: now, ExpiresAt: now.Add(24 * time.Hour), LastSeenAt: now, Voucher: by,
 		}))
 	}
 	make("never", identity.Voucher{})
+	seen(now.Add(-3 * time.Hour))
 	make("late", identity.Voucher{Provider: "corp", ProviderSession: "sid-1", RefreshedAt: now.Add(-time.Hour), Secret: []byte("sealed")})
 	make("later", identity.Voucher{Provider: "corp", RefreshedAt: now.Add(-2 * time.Hour)})
 	make("fresh", identity.Voucher{Provider: "corp", RefreshedAt: now})
+	seen(now)
 	version, err := s.Version(ctx)
 	check(t, "version", err)
 

@@ -72,15 +72,12 @@ func (s *Store) DeleteSession(ctx context.Context, hash []byte) (deleted bool, e
 // swept yet included. Both results have the same length: a session and its user.
 func (s *Store) Sessions(ctx context.Context, userRowID int64) (sessions []identity.Session, users []identity.User, err error) {
 	err = s.read(ctx, "list sessions", listTimeout, func(ctx context.Context) (err error) {
-		sessions, users, err = listSessions(ctx, s.readers, userRowID)
+		where, args := ofUser(userRowID)
+		sessions, users, err = querySessions(ctx, s.readers,
+			people(signInColumns, signInTables, `s.`+where, `last_seen_at DESC, token_hash`), args...)
 		return err
 	})
 	return sessions, users, err
-}
-
-func listSessions(ctx context.Context, db querier, userRowID int64) ([]identity.Session, []identity.User, error) {
-	where, args := ofUser(userRowID)
-	return querySessions(ctx, db, people(signInColumns, signInTables, `s.`+where, `last_seen_at DESC, token_hash`), args...)
 }
 
 // ofUser is the condition, and its arguments, for the sessions or tokens of one user, or of all when userRowID is 0.
@@ -91,11 +88,29 @@ func ofUser(userRowID int64) (where string, args []any) {
 	return `user_id = $1`, []any{userRowID}
 }
 
+// revokeBatch is how many sessions end in one transaction, so that everybody's can end in time, however many there are.
+const revokeBatch = 500
+
 // RevokeSessions ends the sessions of one user, or of all when userRowID is 0, and stores one event for each: the one
-// given, with the session, its user and the address it came from filled in. They are returned.
+// given, with the session, its user and the address it came from filled in. They are returned, also with an error: then they
+// are those that have ended, of more than revokeBatch.
 func (s *Store) RevokeSessions(ctx context.Context, userRowID int64, event audit.Event) ([]audit.Event, error) {
+	var events []audit.Event
+	for {
+		some, err := s.revokeSome(ctx, userRowID, event)
+		events = append(events, some...)
+		if err != nil || len(some) < revokeBatch {
+			return events, err
+		}
+	}
+}
+
+func (s *Store) revokeSome(ctx context.Context, userRowID int64, event audit.Event) ([]audit.Event, error) {
+	where, args := ofUser(userRowID)
+	query := `WITH ended AS MATERIALIZED (SELECT * FROM sessions WHERE ` + where + ` LIMIT $` + strconv.Itoa(len(args)+1) + `) ` +
+		people(signInColumns, `ended s JOIN users u ON u.id = s.user_id`, `true`, `token_hash`)
 	return s.revoke(ctx, event, func(tx *sql.Tx) ([]identity.Session, []identity.User, error) {
-		return listSessions(ctx, tx, userRowID)
+		return querySessions(ctx, tx, query, append(args, revokeBatch)...)
 	})
 }
 

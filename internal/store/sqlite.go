@@ -7,12 +7,15 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
-	_ "github.com/mattn/go-sqlite3" // the driver named "sqlite3"
+	"github.com/mattn/go-sqlite3" // the driver named "sqlite3"
 	"github.com/pressly/goose/v3"
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 )
 
 // busyTimeout is how long a statement waits for another process to finish writing, in milliseconds.
@@ -140,6 +143,28 @@ func (e *sqlite) alone(context.Context, *sql.Tx, string) (bool, error) { return 
 func (e *sqlite) again(error) bool { return false }
 
 func (e *sqlite) stale(error) bool { return false }
+
+func (e *sqlite) unwritable(err error) bool {
+	sqliteErr, ok := errors.AsType[sqlite3.Error](err)
+	return ok && slices.Contains([]sqlite3.ErrNo{sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrReadonly}, sqliteErr.Code)
+}
+
+// leastRoom is how many bytes must be free before a disk that was full counts as one that is not.
+const leastRoom = 1 << 20
+
+// probe writes a page to the log of writes when it is committed, as everything does. What was refused may have needed more, and
+// has left room in that file for one page: so the disk is asked, too.
+func (e *sqlite) probe(ctx context.Context, tx *sql.Tx) error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(filepath.Dir(e.path), &disk); err != nil {
+		return fmt.Errorf("look at the disk: %w", err)
+	}
+	if free := disk.Bavail * uint64(disk.Bsize); free < leastRoom { //nolint:gosec // the size of a block is no negative number
+		return fmt.Errorf("%d bytes are free on the disk of %s", free, e.path)
+	}
+	_, err := tx.ExecContext(ctx, `UPDATE state SET version = version`)
+	return err
+}
 
 func (e *sqlite) unhurried(context.Context, *sql.Tx) error { return nil }
 

@@ -15,9 +15,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dagster-authkit/internal/identity"
 )
 
 // Options are what Open needs.
@@ -46,6 +49,8 @@ type Store struct {
 	writer  *sql.DB // of SQLite one connection; of PostgreSQL the same pool as readers
 	readers *sql.DB
 	engine  engine
+	// unwritable is set by a change that the database had no room for, or did not take as a standby, and taken back by Ping.
+	unwritable atomic.Bool
 }
 
 // engine is what SQLite and PostgreSQL do differently.
@@ -67,6 +72,10 @@ type engine interface {
 	// stale is true for the error of a connection of the pool that had died before it was used: what only reads, or has not
 	// begun, may be tried on another.
 	stale(err error) bool
+	// unwritable is true for the error of a change that says that others would fail, too: no room, or nobody may write.
+	unwritable(err error) bool
+	// probe writes something that is no change, and needs room.
+	probe(ctx context.Context, tx *sql.Tx) error
 	// unhurried lifts the limits of time on a transaction that moves everything.
 	unhurried(ctx context.Context, tx *sql.Tx) error
 	// numbered makes new rows of the table follow the highest number in it.
@@ -120,12 +129,21 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// Ping reads one row, to tell whether the database answers.
+// Ping reads one row, to tell whether the database answers. When it had no room for a change it is asked to write, too, until it
+// can: meanwhile the error is identity.ErrUnwritable.
 func (s *Store) Ping(ctx context.Context) error {
 	var version int64
-	return s.read(ctx, "ping database", readTimeout, func(ctx context.Context) error {
+	err := s.read(ctx, "ping database", readTimeout, func(ctx context.Context) error {
 		return s.readers.QueryRowContext(ctx, `SELECT version FROM state`).Scan(&version)
 	})
+	if err != nil || !s.unwritable.Load() {
+		return err
+	}
+	if err := s.note(ctx, "ping database", func(tx *sql.Tx) error { return s.engine.probe(ctx, tx) }); err != nil {
+		return fmt.Errorf("%w: %w", identity.ErrUnwritable, err)
+	}
+	s.unwritable.Store(false)
+	return nil
 }
 
 // Connections are those of the pool, the one that listens to PostgreSQL not counted.
@@ -219,6 +237,9 @@ func (s *Store) try(ctx context.Context, step string, f func(ctx context.Context
 		if !s.engine.again(err) {
 			break
 		}
+	}
+	if s.engine.unwritable(err) {
+		s.unwritable.Store(true)
 	}
 	return fmt.Errorf("%s: %w", step, err)
 }

@@ -205,6 +205,17 @@ func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.Us
 	return stored, nil
 }
 
+// LastSeen is when the account's backend last told of it as far as is known here: at a sign-in, or when a session that goes on was
+// refreshed. It is zero for one that never signed in, or is gone.
+func (s *Store) LastSeen(ctx context.Context, rowID int64) (time.Time, error) {
+	var at sql.NullInt64
+	err := s.read(ctx, "read when a user was last seen", readTimeout, func(ctx context.Context) error {
+		return s.readers.QueryRowContext(ctx, `SELECT MAX(seen.moment) FROM (SELECT last_login_at AS moment FROM users WHERE id = $1
+			UNION ALL SELECT MAX(refreshed_at) FROM sessions WHERE user_id = $1) seen`, rowID).Scan(&at)
+	})
+	return fromMillis(at), err
+}
+
 // SignedIn notes the time of the account's last sign-in.
 func (s *Store) SignedIn(ctx context.Context, rowID int64, at time.Time) error {
 	return s.note(ctx, "note sign-in", func(tx *sql.Tx) error {

@@ -100,7 +100,7 @@ func (p *Providers) Arrive(ctx context.Context, id string, query url.Values, sea
 	if one == nil {
 		return auth.Arrival{}, ErrUnknown
 	}
-	t, err := p.redeem(id, query, sealed)
+	t, err := p.redeem(ctx, id, query, sealed)
 	if err != nil {
 		return auth.Arrival{}, err
 	}
@@ -118,8 +118,8 @@ func (p *Providers) Arrive(ctx context.Context, id string, query url.Values, sea
 	if err != nil {
 		return auth.Arrival{}, err
 	}
-	if who.session != "" && p.used.taken(endedThere(id, who.session), time.Now()) {
-		return auth.Arrival{}, fmt.Errorf("%w: the provider has ended the session meanwhile", auth.ErrStale)
+	if err := p.lasts(ctx, id, who.session); err != nil {
+		return auth.Arrival{}, err
 	}
 	user, err := p.admit(one, who)
 	if err != nil {
@@ -130,8 +130,23 @@ func (p *Providers) Arrive(ctx context.Context, id string, query url.Values, sea
 	return auth.Arrival{User: user, By: by, Next: t.Next}, nil
 }
 
+// lasts is auth.ErrStale for a session of which the provider has said that it is over.
+func (p *Providers) lasts(ctx context.Context, id, session string) error {
+	if session == "" {
+		return nil
+	}
+	over, err := p.used.UsedUp(ctx, endedThere(id, session), time.Now())
+	switch {
+	case err != nil:
+		return fmt.Errorf("look up whether the provider's session is over: %w", err)
+	case over:
+		return fmt.Errorf("%w: the provider has ended the session meanwhile", auth.ErrStale)
+	}
+	return nil
+}
+
 // redeem opens the ticket and uses it up: state and browser belong together, and this is the first time.
-func (p *Providers) redeem(id string, query url.Values, sealed string) (ticket, error) {
+func (p *Providers) redeem(ctx context.Context, id string, query url.Values, sealed string) (ticket, error) {
 	for _, name := range []string{"state", "code", "error", "iss"} {
 		if len(query[name]) > 1 {
 			return ticket{}, auth.ErrStale
@@ -144,7 +159,13 @@ func (p *Providers) redeem(id string, query url.Values, sealed string) (ticket, 
 		return ticket{}, auth.ErrStale
 	case t.State == "" || subtle.ConstantTimeCompare([]byte(t.State), []byte(query.Get("state"))) != 1:
 		return ticket{}, auth.ErrStale
-	case !p.used.take("state "+t.State, now, t.Ends):
+	}
+	// Before the code is used: a provider that sees it twice ends what came of the first time.
+	first, err := p.used.UseUp(ctx, "state "+t.State, now, t.Ends)
+	switch {
+	case err != nil:
+		return ticket{}, fmt.Errorf("use a sign-in up: %w", err)
+	case !first:
 		return ticket{}, auth.ErrStale
 	}
 	return t, nil

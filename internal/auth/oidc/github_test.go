@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -51,6 +52,7 @@ func TestGitHub(t *testing.T) {
 	options.Rules = gitHubRules(t)
 	p, err := oidc.New(oidc.Options{
 		Providers: []oidc.ProviderOptions{options}, BaseURL: "https://dagster.example.com", Key: make([]byte, 32), Unchecked: 1,
+		Used: &memory{used: map[string]time.Time{}},
 	})
 	if err != nil {
 		t.Fatal(err)

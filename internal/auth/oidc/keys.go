@@ -23,6 +23,10 @@ const (
 	keysPause = time.Second
 )
 
+// errNoKey says that the provider publishes no key of a token's key ID, or none that we can use. Nobody can say then who made the
+// token.
+var errNoKey = errors.New("the provider has no usable key of its key ID")
+
 // keySet are a provider's public keys.
 type keySet struct {
 	url        string
@@ -32,7 +36,7 @@ type keySet struct {
 	flights singleflight.Group
 	mu      sync.RWMutex
 	keys    []jose.JSONWebKey
-	readAt  time.Time
+	readAt  time.Time // when the keys were asked for
 }
 
 func newKeySet(url string, client *http.Client, algorithms []jose.SignatureAlgorithm) *keySet {
@@ -46,64 +50,88 @@ func (k *keySet) known() ([]jose.JSONWebKey, time.Time) {
 }
 
 // ready reads the keys unless they were read lately. The error is auth.ErrUnavailable.
-func (k *keySet) ready(ctx context.Context) error {
-	if _, at := k.known(); time.Since(at) < keysLast {
-		return nil
-	}
-	return k.read(ctx)
-}
+func (k *keySet) ready(ctx context.Context) error { return k.readAfter(ctx, time.Now().Add(-keysLast)) }
 
-// VerifySignature gives the payload of a token that one of the keys signed. An unknown key has the keys read again.
+// VerifySignature gives the payload of a token that one of the keys signed. Before one is found bad the keys are read anew, as
+// the provider may have changed them since. The error is errNoKey, auth.ErrUnavailable, or says that the signature is bad.
 func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, error) {
 	signed, err := jose.ParseSignedCompact(token, k.algorithms)
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, errors.New("it is not signed once, by one of the provider's algorithms")
 	}
+	came := time.Now()
 	if err := k.ready(ctx); err != nil {
 		return nil, err
 	}
-	keys, at := k.known()
-	payload, tried := verifyBy(signed, keys)
-	if payload == nil && !tried && time.Since(at) >= keysPause {
-		if err := k.read(ctx); err != nil {
-			return nil, err
-		}
-		keys, _ = k.known()
-		payload, tried = verifyBy(signed, keys)
+	keys, _ := k.known()
+	payload, _ := verifyBy(signed, keys)
+	if payload != nil {
+		return payload, nil
 	}
+	if err := k.readAfter(ctx, came); err != nil {
+		return nil, err
+	}
+	keys, _ = k.known()
+	payload, named := verifyBy(signed, keys)
 	switch {
 	case payload != nil:
 		return payload, nil
-	case !tried:
-		return nil, errors.New("the provider has no usable key of its key ID")
+	case !named:
+		return nil, errNoKey
 	}
 	return nil, errors.New("none of the provider's keys made its signature")
 }
 
-// verifyBy tries the keys of the token's key ID, or all when it has none. tried says that there was one.
-func verifyBy(signed *jose.JSONWebSignature, keys []jose.JSONWebKey) (payload []byte, tried bool) {
+// verifyBy tries the keys of the token's key ID, and those that have none, or all when the token names none. named says that
+// there was one of which the signature had to be.
+func verifyBy(signed *jose.JSONWebSignature, keys []jose.JSONWebKey) (payload []byte, named bool) {
 	id := signed.Signatures[0].Header.KeyID
 	for _, key := range keys {
 		if id != "" && key.KeyID != "" && key.KeyID != id {
 			continue
 		}
-		tried = true
+		named = named || key.KeyID == id || id == ""
 		if payload, err := signed.Verify(key.Key); err == nil && payload != nil {
 			return payload, true
 		}
 	}
-	return nil, tried
+	return nil, named
 }
 
+// readAfter has the keys read unless they were after that time. While they may not be read again it waits, for keysPause at
+// most: a provider that changes its key just after it was asked would seem to sign with one that it does not have.
+func (k *keySet) readAfter(ctx context.Context, since time.Time) error {
+	for {
+		_, at := k.known()
+		if at.After(since) {
+			return nil
+		}
+		select {
+		case <-time.After(time.Until(at.Add(keysPause))):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		if err := k.read(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// read reads the keys unless somebody did within the pause. Those that were on their way already may be older than what the
+// caller wants: they are as old as their question.
 func (k *keySet) read(ctx context.Context) error {
 	answer := k.flights.DoChan("", func() (any, error) {
+		began := time.Now()
+		if _, at := k.known(); began.Sub(at) < keysPause {
+			return nil, nil
+		}
 		keys, err := remote.Keys(context.WithoutCancel(ctx), k.client, k.url)
 		if err != nil {
 			return nil, err
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.keys, k.readAt = keys, time.Now()
+		k.keys, k.readAt = keys, began
 		return nil, nil
 	})
 	select {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/url"
 	"time"
 
@@ -83,13 +84,19 @@ func (p *Providers) Heed(ctx context.Context, id, token string, end func(auth.No
 	if err != nil {
 		return err
 	}
-	used := "logout " + id + " " + read.TokenID
-	if p.used.taken(used, time.Now()) {
+	used, now := "logout "+id+" "+read.TokenID, time.Now()
+	before, err := p.used.UsedUp(ctx, used, now)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look up whether a logout token was used: %w", err)
+	case before:
 		return refused(reasonLogout, errors.New("it was used before: jti"))
 	}
 	notice := auth.Notice{Provider: id, Session: read.SessionID}
 	if notice.Session != "" {
-		p.used.take(endedThere(id, notice.Session), time.Now(), time.Now().Add(signInLasts))
+		if _, err := p.used.UseUp(ctx, endedThere(id, notice.Session), now, now.Add(signInLasts)); err != nil {
+			return fmt.Errorf("note that a provider's session is over: %w", err)
+		}
 	}
 	if read.Subject != "" {
 		notice.Subject = one.subject(read.Subject)
@@ -97,7 +104,9 @@ func (p *Providers) Heed(ctx context.Context, id, token string, end func(auth.No
 	if err := end(notice); err != nil {
 		return err
 	}
-	p.used.take(used, time.Now(), read.IssuedAt.Add(logoutLasts+leeway))
+	if _, err := p.used.UseUp(ctx, used, now, read.IssuedAt.Add(logoutLasts+leeway)); err != nil {
+		return fmt.Errorf("use a logout token up: %w", err)
+	}
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"net/url"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/go-jose/go-jose/v4"
 
@@ -14,10 +13,6 @@ import (
 	"dagster-authkit/internal/auth"
 	"dagster-authkit/internal/auth/oidc"
 )
-
-func after(milliseconds int) <-chan time.Time {
-	return time.After(time.Duration(milliseconds) * time.Millisecond)
-}
 
 // heed gives what the token says.
 func heed(t *testing.T, p *oidc.Providers, token string) (notice auth.Notice, err error) {

@@ -4,7 +4,7 @@
 //
 // What decides who gets in is checked here once more, whatever the libraries check: an ID token must come from the provider
 // that was asked, for us alone, now, for this very sign-in, signed with an asymmetric key that is long enough. Nothing is kept
-// in memory that a restart would lose but which sign-ins and logout tokens were used up.
+// in memory that a restart would lose, or that another instance would have to know.
 package oidc
 
 import (
@@ -63,6 +63,16 @@ type Options struct {
 	Unchecked time.Duration
 	// Timeout bounds one question to a provider; 0 is 10 s.
 	Timeout time.Duration
+	// Used is needed by Arrive and Heed; Check does without.
+	Used Used
+}
+
+// Used remembers what is good once, for all instances that share it. A fault in it is an error of whoever asks.
+type Used interface {
+	// UseUp reports whether it is the first time that the thing is used. Nobody would take it after until.
+	UseUp(ctx context.Context, thing string, now, until time.Time) (first bool, err error)
+	// UsedUp reports whether the thing was used.
+	UsedUp(ctx context.Context, thing string, now time.Time) (bool, error)
 }
 
 // Providers are all that are configured. It is safe for any number of goroutines.
@@ -71,7 +81,7 @@ type Providers struct {
 	baseURL   string
 	unchecked time.Duration
 	tickets   cipher.AEAD
-	used      once
+	used      Used
 }
 
 var _ auth.Refresher = (*Providers)(nil)
@@ -116,7 +126,7 @@ func New(o Options) (*Providers, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Providers{baseURL: o.BaseURL, unchecked: o.Unchecked, tickets: tickets, used: newOnce()}
+	p := &Providers{baseURL: o.BaseURL, unchecked: o.Unchecked, tickets: tickets, used: o.Used}
 	for _, options := range o.Providers {
 		one, err := newProvider(options, o)
 		if err != nil {

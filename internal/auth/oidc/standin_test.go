@@ -234,7 +234,7 @@ func patient(t *testing.T, patience time.Duration, list ...oidc.ProviderOptions)
 	}
 	p, err := oidc.New(oidc.Options{
 		Providers: list, BaseURL: "https://dagster.example.com/dag", Key: []byte(strings.Repeat("k", 32)),
-		Unchecked: time.Hour, Timeout: patience,
+		Unchecked: time.Hour, Timeout: patience, Used: &memory{used: map[string]time.Time{}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,12 @@ func (i *issuer) verify(ctx context.Context, m *metadata, raw string, expect exp
 		return nil, nil, refused(reasonAnswer, fmt.Errorf("the ID token: %w", err))
 	}
 	verifier, err := i.verifier(ctx, m, raw)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNoKey) && expect.subject != "":
+		// The provider's servers may sign by a new key before all of them publish it. In a sign-in that is a reason to begin again; in
+		// a refresh it says nothing against somebody who is signed in.
+		return nil, nil, fmt.Errorf("%w: the ID token's signature: %w", auth.ErrUnavailable, err)
+	case err != nil:
 		return nil, nil, refusedToken(reasonAnswer, err)
 	}
 	token, err := verifier.Verify(ctx, raw)

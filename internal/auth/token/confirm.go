@@ -18,6 +18,9 @@ import (
 // it does not; any other error leaves that open.
 type Confirm func(ctx context.Context, owner identity.User) error
 
+// ErrUnseen is what Confirm gives of an owner whose backend can't be asked about them, and told of them too long ago.
+var ErrUnseen = fmt.Errorf("%w: it told of them too long ago", auth.ErrGone)
+
 const (
 	// confirmTimeout bounds one question, and confirmPatience how long a request waits for the answer.
 	confirmTimeout  = 30 * time.Second

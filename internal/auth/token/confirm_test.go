@@ -3,6 +3,7 @@ package token
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -106,6 +107,12 @@ func TestOwnersOfDirectories(t *testing.T) {
 	_, _, err = k.present("Authorization", header)
 	if refused, _ := errors.AsType[*auth.RefusedError](err); refused == nil || refused.Reason != ReasonGone {
 		t.Errorf("gone: %v", err)
+	}
+	says = func() error { return ErrUnseen }
+	k.confirm.known[stored.RowID] = confirmation{}
+	_, _, err = k.present("Authorization", header)
+	if refused, _ := errors.AsType[*auth.RefusedError](err); refused == nil || refused.Reason != ReasonUnseen || !strings.Contains(refused.Message, "signed in") {
+		t.Errorf("not seen for too long: %v", err)
 	}
 	if _, err := who.Look(t.Context()); !errors.Is(err, identity.ErrNotFound) {
 		t.Errorf("an open WebSocket of somebody gone: %v", err)

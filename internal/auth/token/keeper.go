@@ -35,6 +35,7 @@ const (
 	ReasonNoRole     = "OWNER_HAS_NO_ROLE" // the owner's backend gives them none any more
 	ReasonBackend    = "OWNER_BACKEND_NOT_IN_USE"
 	ReasonGone       = "BACKEND_NO_LONGER_VOUCHES" // session.ReasonGone's word
+	ReasonUnseen     = "OWNER_NOT_SEEN_LATELY"
 )
 
 // Rows are the tokens in the database.
@@ -197,6 +198,8 @@ func (k *Keeper) live(ctx context.Context, hash Hash, now time.Time) (*entry, er
 func (k *Keeper) vouched(ctx context.Context, hash Hash, e *entry, now time.Time) (*entry, error) {
 	fresh, err := k.confirm.check(ctx, e.owner, now)
 	switch {
+	case errors.Is(err, ErrUnseen):
+		return nil, refused(ReasonUnseen, e.who)
 	case errors.Is(err, auth.ErrGone):
 		return nil, refused(ReasonGone, e.who)
 	case err != nil:
@@ -261,8 +264,11 @@ func (k *Keeper) dueUse(hash Hash, now time.Time) bool {
 
 func refused(reason string, whose identity.Identity) error {
 	message := "This token is not valid: it is unknown, revoked or expired, or its owner is disabled."
-	if reason == ReasonUnreadable {
+	switch reason {
+	case ReasonUnreadable:
 		message = "This is no token: send exactly one, whole and unchanged, as in Authorization: Bearer " + Prefix + "..."
+	case ReasonUnseen:
+		message = "The owner of this token has not signed in for too long. It is good again once they have."
 	}
 	return &auth.RefusedError{Reason: reason, Message: message, Token: true, Identity: whose}
 }
