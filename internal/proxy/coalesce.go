@@ -134,7 +134,7 @@ func safe(method string) bool {
 
 // alone sends a request that shares nothing but the queue.
 func (c *Coalescer) alone(req *http.Request, turn Turn) (*http.Response, error) {
-	release, err := c.place(req.Context(), turn.Identity)
+	release, err := c.placeOf(req.Context(), turn.Identity)
 	if err != nil {
 		closeBody(req)
 		return nil, err
@@ -153,6 +153,19 @@ func (c *Coalescer) place(ctx context.Context, identity string) (release func(),
 		return func() {}, nil
 	}
 	return c.acquire(ctx, identity)
+}
+
+// placeOf is a place that is given back by the end of the client's request, too.
+func (c *Coalescer) placeOf(ctx context.Context, identity string) (release func(), err error) {
+	leave, err := c.place(ctx, identity)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, leave)
+	return func() {
+		stop()
+		leave()
+	}, nil
 }
 
 // join waits for the answer of a flight, its own or one under way.

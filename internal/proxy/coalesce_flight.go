@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -40,18 +41,21 @@ func newFlight(key flightKey, address *url.URL) *flight {
 	return &flight{key: key, url: *address, ctx: ctx, cancel: cancel, landed: make(chan struct{})}
 }
 
+// flightHeader is what every flight's request has beside its type. The values are shared by all of them, and nobody changes one.
+var flightHeader = http.Header{
+	"Accept": {"application/json"}, "Accept-Encoding": {"identity"}, "User-Agent": {""}, // none, rather than Go's
+}
+
 // request is written afresh, so that nothing of the one who asked first goes with it.
 func (f *flight) request() *http.Request {
 	body := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(f.key.query)), nil }
 	content, _ := body()
 	address := f.url
+	header := maps.Clone(flightHeader)
+	header["Content-Type"] = []string{f.key.mime}
 	return (&http.Request{
 		Method: http.MethodPost, URL: &address, Host: address.Host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: http.Header{
-			"Content-Type": {f.key.mime}, "Accept": {"application/json"}, "Accept-Encoding": {"identity"},
-			"User-Agent": {""}, // none, rather than Go's
-		},
-		Body: content, ContentLength: int64(len(f.key.query)), GetBody: body,
+		Header: header, Body: content, ContentLength: int64(len(f.key.query)), GetBody: body,
 	}).WithContext(f.ctx)
 }
 

@@ -12,7 +12,7 @@ import (
 // the request goes on as Dagster does: only its answer says when the change is made.
 func (c *Coalescer) write(req *http.Request, turn Turn) (*http.Response, error) {
 	ctx := req.Context()
-	release, err := c.place(ctx, turn.Identity)
+	release, err := c.placeOf(ctx, turn.Identity)
 	if err != nil {
 		closeBody(req)
 		return nil, err

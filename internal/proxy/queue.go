@@ -104,8 +104,8 @@ func NewQueue(o QueueOptions) *Queue {
 }
 
 // Acquire waits for a place in the identity's name. It returns ErrOverloaded when too many wait already, and ctx's error
-// when ctx ends first. The place is given back by release, which may be called more than once, by the end of ctx, or
-// after a second, whichever comes first: whoever holds a place does not have to hurry.
+// when ctx ends first. The place is given back by release, which may be called more than once, or after a second: whoever
+// holds a place does not have to hurry, but calls release when the request is over, however it ends.
 func (q *Queue) Acquire(ctx context.Context, identity string) (release func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -128,9 +128,7 @@ func (q *Queue) Acquire(ctx context.Context, identity string) (release func(), e
 	if q.waited != nil {
 		q.waited(waited)
 	}
-	stop := context.AfterFunc(ctx, func() { q.leave(t) })
 	return func() {
-		stop()
 		if q.leave(t) {
 			// Who got the place asks Dagster before this answer is written out: else Dagster would wait for that.
 			runtime.Gosched()

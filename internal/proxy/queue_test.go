@@ -39,6 +39,7 @@ func (l *line) ask(identity string) *place {
 	go func() {
 		p.release, p.err = l.queue.Acquire(ctx, identity)
 		if p.err == nil {
+			context.AfterFunc(ctx, p.release) // as whoever holds a place does
 			l.mu.Lock()
 			l.log = append(l.log, identity)
 			l.mu.Unlock()
@@ -325,6 +326,7 @@ func TestQueueLimitsHold(t *testing.T) {
 				impatient.Stop() // who leaves while working has no place any more, and would be counted here
 				switch {
 				case ctx.Err() != nil && err == nil:
+					release()
 					left.Add(1)
 					return
 				case errors.Is(err, ErrOverloaded):
