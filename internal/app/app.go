@@ -125,6 +125,7 @@ func (a *App) Run(ctx context.Context, atOnce <-chan struct{}) error {
 	helpers.Go(func() error { return a.sweepAttempts(background) })
 	helpers.Go(func() error { return a.sweepTokens(background) })
 	helpers.Go(func() error { return tidyUp(background) })
+	helpers.Go(func() error { return collectLate(background) })
 	helpers.Go(func() error { return a.sweepAudit(background) })
 	ended := make(chan error, 2)
 	go func() { ended <- a.webserver.Run(child) }()
