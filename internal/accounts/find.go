@@ -17,6 +17,15 @@ const service = token.ServiceBackend
 // providers give names as they like.
 var backends = []string{backend, service, "ldap", "oidc", "header", "dummy"}
 
+// rowID is the number of a user's row, and 0, for everybody, when no name is given.
+func (s *Service) rowID(ctx context.Context, nameOrID string) (int64, error) {
+	if nameOrID == "" {
+		return 0, nil
+	}
+	user, err := s.Get(ctx, nameOrID)
+	return user.RowID, err
+}
+
 // Get finds one user by ID, "ldap:5b0c...", or by name where only one has it.
 func (s *Service) Get(ctx context.Context, nameOrID string) (identity.User, error) {
 	all, err := s.users.Users(ctx)

@@ -18,13 +18,9 @@ type SignIn struct {
 // Sessions lists the sessions of the user, or of everybody when the name is empty, the last used first. Those past their
 // lifetime are left out; they are deleted by a sweep that may not have come yet.
 func (s *Service) Sessions(ctx context.Context, nameOrID string) ([]SignIn, error) {
-	var rowID int64
-	if nameOrID != "" {
-		user, err := s.Get(ctx, nameOrID)
-		if err != nil {
-			return nil, err
-		}
-		rowID = user.RowID
+	rowID, err := s.rowID(ctx, nameOrID)
+	if err != nil {
+		return nil, err
 	}
 	sessions, users, err := s.sessions.Sessions(ctx, rowID)
 	if err != nil {

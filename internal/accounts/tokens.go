@@ -107,13 +107,9 @@ func (n NewToken) check() error {
 // Tokens lists the tokens of a user, or of everybody when the name is empty, by owner and name. Some may be over: the server
 // sweeps them once a minute, and their names are taken until then.
 func (s *Service) Tokens(ctx context.Context, nameOrID string) ([]OwnedToken, error) {
-	var rowID int64
-	if nameOrID != "" {
-		user, err := s.Get(ctx, nameOrID)
-		if err != nil {
-			return nil, err
-		}
-		rowID = user.RowID
+	rowID, err := s.rowID(ctx, nameOrID)
+	if err != nil {
+		return nil, err
 	}
 	tokens, owners, err := s.tokens.Tokens(ctx, rowID)
 	if err != nil {

@@ -52,35 +52,14 @@ const (
 	tokensSweepBatch = 500
 )
 
-// sweepTokens deletes the tokens that are over, and tells of them, until ctx ends.
+// sweepTokens deletes the tokens that are over, and tells of them.
 func (a *App) sweepTokens(ctx context.Context) error {
-	ticker := time.NewTicker(tokensSweep)
-	defer ticker.Stop()
-	for {
-		a.sweepTokensOnce(ctx)
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-	}
-}
-
-func (a *App) sweepTokensOnce(ctx context.Context) {
-	for ctx.Err() == nil {
-		now := time.Now().UTC()
-		events, err := a.store.ExpireTokens(ctx, now, tokensSweepBatch, audit.Event{Type: audit.EventTokenExpired, Timestamp: now})
-		if err != nil {
-			if ctx.Err() == nil {
-				a.log.Warn().Err(err).Msg("sweeping the expired tokens failed")
-			}
-			return
-		}
+	return keepSweeping(ctx, 0, tokensSweep, func(now time.Time) bool {
+		events, err := a.store.ExpireTokens(ctx, now.UTC(), tokensSweepBatch, audit.Event{Type: audit.EventTokenExpired, Timestamp: now.UTC()})
+		a.swept(ctx, "the expired tokens", err)
 		for _, event := range events {
 			a.trail.Line(event)
 		}
-		if len(events) < tokensSweepBatch {
-			return
-		}
-	}
+		return len(events) == tokensSweepBatch
+	})
 }
