@@ -265,6 +265,8 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, user identity.Use
 	case err != nil:
 		s.storeFault(w, r, err, "starting the session")
 		return
+	case s.overMeanwhile(w, r, by):
+		return
 	}
 	s.metrics.signIn("success")
 	w.Header().Set("Cache-Control", "no-store")

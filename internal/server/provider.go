@@ -24,6 +24,8 @@ type Providers interface {
 	// Depart begins a sign-in, and Arrive finishes it with what the browser came back with and its ticket.
 	Depart(ctx context.Context, id, next string) (auth.Departure, error)
 	Arrive(ctx context.Context, id string, query url.Values, ticket string) (auth.Arrival, error)
+	// Lasts is auth.ErrStale when the provider has said that the session at it is over.
+	Lasts(ctx context.Context, by identity.Voucher) error
 	// Leave is where somebody signs out at the provider too, or "".
 	Leave(ctx context.Context, by identity.Voucher) string
 	// Heed reads a provider's word that somebody signed out there, and has end do what it says. When that fails, so does Heed, with
@@ -138,16 +140,41 @@ func (s *Server) arrive(w http.ResponseWriter, r *http.Request, id string) {
 	case isRefused:
 		s.refusedByProvider(w, r, id, refusal)
 	case errors.Is(err, auth.ErrStale):
-		s.metrics.signIn("stale")
-		logFrom(r.Context()).Info().Err(err).Str("provider", id).Msg("a sign-in at a provider could not be finished")
-		s.pages.NotSignedIn(w, http.StatusBadRequest, NotSignedInData{
-			Message: "This sign-in was begun in another browser, took too long, or was finished before. Begin again.",
-		})
+		s.stale(w, r, id, err)
 	case errors.Is(err, auth.ErrUnavailable):
 		s.backendDown(w, r, err)
 	default:
 		s.storeFault(w, r, err, "finishing a sign-in at a provider")
 	}
+}
+
+// stale answers a sign-in that came too late.
+func (s *Server) stale(w http.ResponseWriter, r *http.Request, id string, err error) {
+	s.metrics.signIn("stale")
+	logFrom(r.Context()).Info().Err(err).Str("provider", id).Msg("a sign-in at a provider could not be finished")
+	s.pages.NotSignedIn(w, http.StatusBadRequest, NotSignedInData{
+		Message: "This sign-in was begun in another browser, took too long, or was finished before. Begin again.",
+	})
+}
+
+// overMeanwhile ends and answers a sign-in of which the provider said, while it was written down, that it is over there. A
+// notice of that is noted before sessions are ended for it: so it found this one, or is found here.
+func (s *Server) overMeanwhile(w http.ResponseWriter, r *http.Request, by identity.Voucher) bool {
+	if s.Providers == nil || by.ProviderSession == "" {
+		return false
+	}
+	err := s.Providers.Lasts(r.Context(), by)
+	if err == nil {
+		return false
+	}
+	c, notice := clientFrom(r.Context()), auth.Notice{Provider: by.Provider, Session: by.ProviderSession}
+	_, ending := s.Endings.SignedOutAtProvider(context.WithoutCancel(r.Context()), "oidc", notice, c.RequestID, c.Address.String())
+	if ending == nil && errors.Is(err, auth.ErrStale) {
+		s.stale(w, r, by.Provider, err)
+	} else {
+		s.storeFault(w, r, errors.Join(err, ending), "looking whether the provider has ended the session meanwhile")
+	}
+	return true
 }
 
 // refusedByProvider says why somebody is not signed in. Only our own words are shown: what stands in an address, anybody wrote.

@@ -118,7 +118,7 @@ func (p *Providers) Arrive(ctx context.Context, id string, query url.Values, sea
 	if err != nil {
 		return auth.Arrival{}, err
 	}
-	if err := p.lasts(ctx, id, who.session); err != nil {
+	if err := p.Lasts(ctx, identity.Voucher{Provider: id, ProviderSession: who.session}); err != nil {
 		return auth.Arrival{}, err
 	}
 	user, err := p.admit(one, who)
@@ -130,12 +130,12 @@ func (p *Providers) Arrive(ctx context.Context, id string, query url.Values, sea
 	return auth.Arrival{User: user, By: by, Next: t.Next}, nil
 }
 
-// lasts is auth.ErrStale for a session of which the provider has said that it is over.
-func (p *Providers) lasts(ctx context.Context, id, session string) error {
-	if session == "" {
+// Lasts is auth.ErrStale for a session of which the provider has said lately that it is over.
+func (p *Providers) Lasts(ctx context.Context, by identity.Voucher) error {
+	if by.ProviderSession == "" {
 		return nil
 	}
-	over, err := p.used.UsedUp(ctx, endedThere(id, session), time.Now())
+	over, err := p.used.UsedUp(ctx, endedThere(by.Provider, by.ProviderSession), time.Now())
 	switch {
 	case err != nil:
 		return fmt.Errorf("look up whether the provider's session is over: %w", err)
