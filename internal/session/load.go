@@ -76,7 +76,7 @@ func (m *Manager) live(ctx context.Context, h hash) (*entry, error) {
 func (m *Manager) held(ctx context.Context, h hash) (*entry, error) {
 	version, err := m.rows.Version(ctx)
 	if err != nil {
-		m.storeFailed(ctx)
+		m.storeFailed(ctx, false)
 		return nil, fmt.Errorf("read the database's version: %w", err)
 	}
 	now := time.Now()
@@ -85,8 +85,11 @@ func (m *Manager) held(ctx context.Context, h hash) (*entry, error) {
 	case errors.Is(err, ErrNone):
 		return nil, err
 	case err != nil:
-		m.storeFailed(ctx)
+		m.storeFailed(ctx, false)
 		return nil, err
+	}
+	m.outage.went(false)
+	switch {
 	case m.over(e.session, now):
 		m.expire(ctx, h, e, "")
 		return nil, ErrNone
@@ -129,7 +132,7 @@ func (m *Manager) over(s identity.Session, now time.Time) bool {
 	if !now.Before(s.ExpiresAt) || m.idleTimeout == 0 {
 		return !now.Before(s.ExpiresAt)
 	}
-	return now.Sub(m.outage.seen(seen, m.idleTimeout)) >= m.idleTimeout
+	return now.Sub(seen) >= m.idleTimeout && now.Sub(m.outage.seen(seen, m.idleTimeout)) >= m.idleTimeout
 }
 
 // expire deletes a session that is over. Whoever deletes the row tells of it, so that it is told once however many

@@ -1,9 +1,13 @@
 package session_test
 
 import (
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"dagster-authkit/internal/identity"
+	"dagster-authkit/internal/session"
 )
 
 // TestAnOutageIsNoIdleness: while the store is away, or takes nothing, people can't be seen at work. Their sessions do not end for
@@ -57,6 +61,47 @@ func TestAnOutageIsNoIdleness(t *testing.T) {
 				if r.left() != 0 {
 					t.Errorf("%d sessions are left, want none", r.left())
 				}
+				stop()
+			})
+		})
+	}
+}
+
+// TestFailuresNowAndThenAreNoOutage: one that goes by, of whatever kind, each time shortly before somebody has been idle for long enough.
+func TestFailuresNowAndThenAreNoOutage(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(t *testing.T, r *rows, m *session.Manager, s identity.Session, cookie *http.Cookie){
+		"reading": func(t *testing.T, r *rows, m *session.Manager, _ identity.Session, cookie *http.Cookie) {
+			r.fail(errLocked)
+			if _, _, err := m.Load(request(false, cookie)); err == nil {
+				t.Error("the fault did not show")
+			}
+			r.fail(nil)
+		},
+		"noting": func(t *testing.T, r *rows, m *session.Manager, s identity.Session, _ *http.Cookie) {
+			r.fill(errLocked)
+			if m.Touch(t.Context(), s) == nil {
+				t.Error("the fault did not show")
+			}
+			r.fill(nil)
+			if err := m.Touch(t.Context(), s); err != nil {
+				t.Error(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r := newRows(alice, bob)
+				m := manager(t, r, idle(30*time.Minute))
+				_, stop := running(t, m)
+				_, idles := start(t, m, alice, request(false))
+				works, cookie := start(t, m, bob, request(false))
+				for range 5 {
+					time.Sleep(25 * time.Minute)
+					fail(t, r, m, works, cookie)
+				}
+				checkNobody(t, m, request(false, idles))
 				stop()
 			})
 		})

@@ -194,9 +194,10 @@ func (m *Manager) Touch(ctx context.Context, s identity.Session) error {
 	}
 	if err := m.rows.TouchSession(ctx, s.TokenHash, now); err != nil {
 		m.touches.failed(h)
-		m.storeFailed(ctx)
+		m.storeFailed(ctx, true)
 		return fmt.Errorf("touch the session: %w", err)
 	}
+	m.outage.went(true)
 	return nil
 }
 

@@ -171,12 +171,13 @@ func (m *Manager) sweepAll(ctx context.Context) {
 			m.expired(context.WithoutCancel(ctx), e.Session, e.User, "")
 		}
 		if err != nil {
-			m.storeFailed(ctx)
+			m.storeFailed(ctx, false)
 			if ctx.Err() == nil {
 				m.log.Warn().Err(err).Msg("expired sessions could not be swept")
 			}
 			return
 		}
+		m.outage.went(false)
 		if len(ended) < sweepBatch {
 			return
 		}
