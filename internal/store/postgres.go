@@ -119,7 +119,7 @@ func openPostgres(ctx context.Context, o Options) (*Store, error) {
 	pool.SetMaxIdleConns(config.connections - 1)
 	pool.SetConnMaxIdleTime(idleFor)
 	pool.SetConnMaxLifetime(connectionAge)
-	s := &Store{writer: pool, readers: pool, engine: &postgres{changes: listen(config, pool, o.Log)}}
+	s := &Store{writer: pool, readers: pool, engine: &postgres{changes: listen(config, pool, o.Log)}, log: o.Log}
 	if err := s.warnOfNeighbours(ctx, config, o.Log); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
@@ -215,6 +215,11 @@ func (e *postgres) stale(err error) bool {
 func (e *postgres) unwritable(err error) bool {
 	pgErr, ok := errors.AsType[*pgconn.PgError](err)
 	return ok && (pgErr.Code == "53100" || pgErr.Code == "58030" || pgErr.Code == "25006")
+}
+
+func (e *postgres) forbidden(err error) bool {
+	pgErr, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pgErr.Code == "42501"
 }
 
 // probe makes a table of 100 KiB where the others are, and takes it back. Rows in those others would show nothing: there may be

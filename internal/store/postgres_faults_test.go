@@ -47,6 +47,7 @@ func TestPostgresFaults(t *testing.T) {
 		{"listener frozen", f.listenerFrozen},
 		{"too many connections", f.tooMany},
 		{"disk full", f.diskFull},
+		{"nobody may try whether it is full", f.untried},
 		{"slow", f.slow},
 		{"everybody at once", f.crowd},
 		{"a process stopped in the middle", f.stoppedInTheMiddle},
@@ -186,37 +187,6 @@ func (f *faults) tooMany(t *testing.T) {
 	}
 	f.fails(t)
 	check(t, "lift", f.server.Exec(t.Context(), "postgres", `ALTER ROLE authkit CONNECTION LIMIT -1`))
-}
-
-// diskFull fills the disk on which the tables are. What must not be is a change without its event; reading goes on, and who asks
-// how it is hears that nothing can be changed.
-func (f *faults) diskFull(t *testing.T) {
-	what, fill, free := f.server.FullDisk("postgres", "authkit")
-	t.Log(what)
-	check(t, "fill", fill())
-	last := identity.Role("")
-	eventually(t, "a change that finds no room", func() bool { // there may be some on the pages that are begun
-		role := identity.Role(fmt.Sprint("role", time.Now().UnixNano()))
-		if err := f.s.SetRole(t.Context(), f.user.RowID, role, false, event()); err != nil {
-			t.Logf("the error is %v", err)
-			return true
-		}
-		last = role
-		return false
-	})
-	if user, err := f.s.UserByName(t.Context(), "local", "alice"); err != nil || last != "" && user.Role != last {
-		t.Errorf("got the role %q, %v, want %q: a change was made without its event", user.Role, err, last)
-	}
-	if err := f.s.Ping(t.Context()); !errors.Is(err, identity.ErrUnwritable) {
-		t.Errorf("ping: got %v, want that the database takes no changes", err)
-	}
-	if _, _, err := f.s.SessionByHash(t.Context(), []byte("session")); err != nil {
-		t.Errorf("reading does not go on: %v", err)
-	}
-	if _, err := f.s.Version(t.Context()); err != nil {
-		t.Errorf("the version: %v", err)
-	}
-	check(t, "free", free())
 }
 
 // crowd: however many ask, there are no more connections than were allowed, the one that listens among them.

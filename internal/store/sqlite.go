@@ -63,7 +63,7 @@ func openFile(ctx context.Context, path string, kind contents, log zerolog.Logge
 		return nil, fmt.Errorf("look at the database file: %w", err)
 	}
 	e := &sqlite{path: path, file: file}
-	s := &Store{engine: e}
+	s := &Store{engine: e, log: log}
 	// One writer, as SQLite has one at a time, and waiting here is fairer than busy retries.
 	for _, handle := range []struct {
 		db     **sql.DB
@@ -148,6 +148,8 @@ func (e *sqlite) unwritable(err error) bool {
 	sqliteErr, ok := errors.AsType[sqlite3.Error](err)
 	return ok && slices.Contains([]sqlite3.ErrNo{sqlite3.ErrFull, sqlite3.ErrIoErr, sqlite3.ErrReadonly}, sqliteErr.Code)
 }
+
+func (e *sqlite) forbidden(error) bool { return false }
 
 // leastRoom is how many bytes must be free before a disk that was full counts as one that is not.
 const leastRoom = 1 << 20

@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -49,8 +50,15 @@ type Store struct {
 	writer  *sql.DB // of SQLite one connection; of PostgreSQL the same pool as readers
 	readers *sql.DB
 	engine  engine
-	// unwritable is set by a change that the database had no room for, or did not take as a standby, and taken back by Ping.
+	// unwritable is set by a change that the database had no room for, or did not take as a standby, and taken back by Ping. The
+	// next change that is taken shows little: there may be room for it, on a page that was begun, and for no other.
 	unwritable atomic.Bool
+	probed     struct {
+		sync.Mutex
+		at  time.Time
+		err error // of the last time; nil: it took what it was asked
+	}
+	log zerolog.Logger
 }
 
 // engine is what SQLite and PostgreSQL do differently.
@@ -74,6 +82,8 @@ type engine interface {
 	stale(err error) bool
 	// unwritable is true for the error of a change that says that others would fail, too: no room, or nobody may write.
 	unwritable(err error) bool
+	// forbidden is true for the error of something that AuthKit has no right to do.
+	forbidden(err error) bool
 	// probe writes something that is no change, and needs room.
 	probe(ctx context.Context, tx *sql.Tx) error
 	// unhurried lifts the limits of time on a transaction that moves everything.
@@ -139,11 +149,36 @@ func (s *Store) Ping(ctx context.Context) error {
 	if err != nil || !s.unwritable.Load() {
 		return err
 	}
-	if err := s.note(ctx, "ping database", func(tx *sql.Tx) error { return s.engine.probe(ctx, tx) }); err != nil {
+	if err := s.probe(ctx); err != nil {
 		return fmt.Errorf("%w: %w", identity.ErrUnwritable, err)
 	}
-	s.unwritable.Store(false)
 	return nil
+}
+
+// probePause is how long it counts that the database took no change: anybody may ask, and each time it is written to.
+const probePause = time.Second
+
+// probe tries whether the database takes changes again. When that can't be told, as AuthKit may change what is there and nothing
+// else, it is for the next change to show.
+func (s *Store) probe(ctx context.Context) error {
+	s.probed.Lock()
+	defer s.probed.Unlock()
+	if !s.unwritable.Load() {
+		return nil
+	}
+	if s.probed.err != nil && time.Since(s.probed.at) < probePause {
+		return s.probed.err
+	}
+	err := s.note(ctx, "ping database", func(tx *sql.Tx) error { return s.engine.probe(ctx, tx) })
+	if err != nil && s.engine.forbidden(err) {
+		s.log.Warn().Err(err).Msg("the database took no changes a while ago; whether it does again can't be tried, so it counts as if it did")
+		err = nil
+	}
+	if err == nil {
+		s.unwritable.Store(false)
+	}
+	s.probed.at, s.probed.err = time.Now(), err
+	return err
 }
 
 // Connections are those of the pool, the one that listens to PostgreSQL not counted.
