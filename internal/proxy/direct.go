@@ -28,7 +28,8 @@ const (
 // of the work that a quick query makes (decision 13). It leaves out what such queries don't need: their bodies are in memory, they may be sent
 // twice, and they upgrade nothing. What does not fit goes by the Transport. The parsing is net/http's.
 type direct struct {
-	transport *http.Transport
+	transport   *http.Transport
+	idleTimeout time.Duration // after which an idle connection is closed
 
 	mu    sync.Mutex
 	host  string
@@ -46,7 +47,9 @@ type dagsterConn struct {
 	since   time.Time // when it became idle
 }
 
-func newDirect(t *http.Transport) *direct { return &direct{transport: t} }
+func newDirect(t *http.Transport) *direct {
+	return &direct{transport: t, idleTimeout: t.IdleConnTimeout}
+}
 
 // RoundTrip sends a request that changes nothing. A connection that Dagster closed while nobody used it is no reason to fail:
 // the request is sent again by a new one.
@@ -82,7 +85,7 @@ func (d *direct) take(host string) *dagsterConn {
 	}
 	for n := len(d.idle); n > 0; n = len(d.idle) {
 		c := d.idle[n-1]
-		if time.Since(c.since) >= idleTimeout {
+		if time.Since(c.since) >= d.idleTimeout {
 			d.drop(n) // the others are idle for longer
 			break
 		}
@@ -103,7 +106,7 @@ func (d *direct) drop(n int) {
 	d.idle = slices.Delete(d.idle, 0, n)
 }
 
-// quiet reports whether there is nothing to read. What comes unasked, the end or a byte, must not be taken for the next answer.
+// quiet reports whether there is nothing to read. What has come unasked by now, the end or a byte, is not taken for the next answer.
 func (c *dagsterConn) quiet() bool {
 	if c.raw == nil {
 		return false
@@ -196,7 +199,7 @@ func (d *direct) keep(c *dagsterConn, host string) {
 	c.since = time.Now()
 	d.idle = append(d.idle, c)
 	if d.sweep == nil {
-		d.sweep = time.AfterFunc(idleTimeout, d.expire)
+		d.sweep = time.AfterFunc(d.idleTimeout, d.expire)
 	}
 }
 
@@ -205,13 +208,13 @@ func (d *direct) expire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	n, now := 0, time.Now()
-	for n < len(d.idle) && now.Sub(d.idle[n].since) >= idleTimeout {
+	for n < len(d.idle) && now.Sub(d.idle[n].since) >= d.idleTimeout {
 		n++
 	}
 	d.drop(n)
 	d.sweep = nil
 	if len(d.idle) > 0 {
-		d.sweep = time.AfterFunc(idleTimeout-now.Sub(d.idle[0].since), d.expire)
+		d.sweep = time.AfterFunc(d.idleTimeout-now.Sub(d.idle[0].since), d.expire)
 	}
 }
 

@@ -75,6 +75,7 @@ func plainly(text string) string {
 func startDirect(t *testing.T) *direct {
 	t.Helper()
 	d := newDirect(newTransport())
+	d.idleTimeout = time.Hour // how often Dagster is called must not depend on how fast the machine is
 	t.Cleanup(d.CloseIdleConnections)
 	return d
 }
@@ -190,7 +191,7 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestDirectUnasked: what Dagster says on an idle connection is nobody's answer.
+// TestDirectUnasked: what Dagster has said on an idle connection is nobody's answer.
 func TestDirectUnasked(t *testing.T) {
 	t.Parallel()
 	said := make(chan struct{}, 1)
@@ -253,6 +254,7 @@ func TestDirectIdle(t *testing.T) {
 	}
 	before, after := startWordy(t, echo), startWordy(t, echo)
 	d := startDirect(t)
+	d.idleTimeout = idleTimeout
 	for _, s := range []*wordy{before, after} {
 		if got, err := d.text(t.Context(), s.address, "a query"); err != nil || got != "a query" {
 			t.Fatalf("got %q and %v, want the query", got, err)
