@@ -1,6 +1,7 @@
 package ldap_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"net"
@@ -100,9 +101,66 @@ func TestMoreGroupsThanAreRead(t *testing.T) {
 	if user, err := signIn(t, b, "eve"); !errors.Is(err, auth.ErrUnavailable) || !strings.Contains(err.Error(), "more than 5000 groups") {
 		t.Errorf("in 5001 groups: got %s, %v, want ErrUnavailable that says so", user.Role, err)
 	}
+	s.Restart("sizelimit size=unlimited size.prtotal=disabled", "")
+	if user, err := signIn(t, b, "eve"); !errors.Is(err, auth.ErrUnavailable) || !strings.Contains(err.Error(), "more than 5000 groups") {
+		t.Errorf("in 5001 groups, without pages: got %s, %v, want ErrUnavailable that says so", user.Role, err)
+	}
 	s.DeleteValue(directory.GroupDN("one-more"), "member", eve)
 	if user := mustSignIn(t, b, "eve"); user.Role != identity.Editor {
+		t.Errorf("in 5000, without pages: got %s, want an editor", user.Role)
+	}
+	s.Restart("sizelimit unlimited", "")
+	if user := mustSignIn(t, b, "eve"); user.Role != identity.Editor {
 		t.Errorf("in 5000 again: got %s, want an editor", user.Role)
+	}
+}
+
+// TestMoreGroupsThanAskedFor: a server that takes no pages and gives more than it was asked for is well, and the person is in too
+// many groups. slapd gives what it is asked for.
+func TestMoreGroupsThanAskedFor(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		groups    int
+		goesAway  bool
+		want      string
+		elsewhere bool
+	}{
+		"as many as are read": {groups: 5000},
+		"one more":            {groups: 5001, want: "more than 5000 groups"},
+		"goes away":           {goesAway: true, elsewhere: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var searches, elsewhere atomic.Int32 // the first is for the person, the others are for groups, each time in pages and without
+			first := misbehaving(t, wellBehaved(func(conn net.Conn, id int64) {
+				switch n := searches.Add(1); {
+				case n == 1:
+					_, _ = conn.Write(append(entryOf(id, "uid=ada,dc=x", "ada"), result(id, searchDone)...))
+				case n%2 == 0:
+					_, _ = conn.Write(message(id, searchDone, tlv(tagEnum, []byte{goldap.LDAPResultUnavailableCriticalExtension}), tlv(tagOctets), tlv(tagOctets)))
+				case tc.goesAway:
+					_ = conn.Close()
+				default:
+					_, _ = conn.Write(append(bytes.Repeat(entryOf(id, "cn=staff,dc=x", "staff"), tc.groups), result(id, searchDone)...))
+				}
+			}))
+			second := misbehaving(t, wellBehaved(func(conn net.Conn, id int64) {
+				elsewhere.Add(1)
+				_, _ = conn.Write(result(id, searchDone))
+			}))
+			o := patient(t, first)
+			o.Servers = append(o.Servers, second)
+			user, err := backend(t, o).Authenticate(t.Context(), auth.Credentials{Username: "ada", Password: "x"})
+			if tc.want == "" && (err != nil || user.Name != "ada") {
+				t.Errorf("got %q, %v, want ada", user.Name, err)
+			}
+			if tc.want != "" && (!errors.Is(err, auth.ErrUnavailable) || !strings.Contains(err.Error(), tc.want)) {
+				t.Errorf("got %q, %v, want ErrUnavailable that says %q", user.Name, err, tc.want)
+			}
+			if asked := elsewhere.Load() > 0; asked != tc.elsewhere {
+				t.Errorf("the next server was asked: %t, want %t", asked, tc.elsewhere)
+			}
+		})
 	}
 }
 

@@ -44,12 +44,16 @@ func (c *conn) searchDNs(ctx context.Context, base string, most int, filter stri
 	// The server's own limit on all pages holds; asking for more than it is an error of its own in OpenLDAP.
 	request := c.request(base, 0, filter, "1.1") // no attributes (RFC 4511, section 4.5.1.8)
 	request.Controls = []ldap.Control{paging}
+	var tooMany bool
 	err = c.do(ctx, func() error {
 		for {
 			found, err := c.Search(request)
 			if len(dns) == 0 && refusesPages(err) {
 				request = c.request(base, most, filter, "1.1")
 				found, err = c.Search(request)
+			}
+			if tooMany = c.hasMore(found, most, err); tooMany {
+				return nil
 			}
 			if err != nil {
 				return err
@@ -60,7 +64,7 @@ func (c *conn) searchDNs(ctx context.Context, base string, most int, filter stri
 			answer, _ := ldap.FindControl(found.Controls, ldap.ControlTypePaging).(*ldap.ControlPaging)
 			last := answer == nil || len(answer.Cookie) == 0
 			if len(dns) > most {
-				c.broken = !last // the server holds the rest as long as there is a connection
+				c.broken, tooMany = !last, true // the server holds the rest as long as there is a connection
 				return nil
 			}
 			if last {
@@ -69,10 +73,20 @@ func (c *conn) searchDNs(ctx context.Context, base string, most int, filter stri
 			paging.SetCookie(answer.Cookie)
 		}
 	})
-	if err == nil && len(dns) > most {
+	if err == nil && tooMany {
 		err = errTooMany
 	}
 	return dns, err
+}
+
+// hasMore recognizes a server that gave as many as it was asked for and has more, or gives them unasked. That is no fault of
+// the server, for which do would take go-ldap's own error, nor of its limit.
+func (c *conn) hasMore(found *ldap.SearchResult, most int, err error) bool {
+	if errors.Is(err, ldap.ErrSizeLimitExceeded) {
+		c.broken = true // the rest of the answer is still to come
+		return true
+	}
+	return ldap.IsErrorWithCode(err, ldap.LDAPResultSizeLimitExceeded) && len(found.Entries) >= most
 }
 
 // refusesPages recognizes servers that give entries in no pages, or in none of this size (OpenLDAP's size.prtotal and size.pr),
