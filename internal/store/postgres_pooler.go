@@ -14,7 +14,8 @@ import (
 var ErrPooler = errors.New("the pooler before PostgreSQL can't be used")
 
 const (
-	// poolerTimeout bounds the look at what is between us and PostgreSQL.
+	// poolerTimeout bounds the look at what is between us and PostgreSQL, once there is a connection. Making one may take as long
+	// as the URL allows for each of its hosts, and as preparePatience: the database may have to wake up first.
 	poolerTimeout = 10 * time.Second
 	// poolerTries are more than a pooler needs that gives out its connections in turn, of which it has a few.
 	poolerTries = 5
@@ -25,18 +26,20 @@ const (
 // be heard by nobody. It reports whether there is any pooler, which it tells by the number of the process that answers: a
 // pooler gives clients one of its own.
 func (c postgresConfig) checkPooler(ctx context.Context) (pooled bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, poolerTimeout)
+	ctx, cancel := context.WithTimeout(ctx, preparePatience)
 	defer cancel()
 	first, err := c.plain(ctx)
 	if err != nil {
 		return false, c.unreachable(err)
 	}
 	defer func() { err = errors.Join(err, first.Close(ctx)) }()
+	look, cancelLook := context.WithTimeout(ctx, poolerTimeout)
+	defer cancelLook()
 	var path string
-	if err := first.QueryRow(ctx, `SELECT current_setting('search_path')`).Scan(&path); err != nil {
+	if err := first.QueryRow(look, `SELECT current_setting('search_path')`).Scan(&path); err != nil {
 		return false, fmt.Errorf("look at %s: %s", c.place(), oneLine(err))
 	}
-	pid, err := backend(ctx, first)
+	pid, err := backend(look, first)
 	switch {
 	case err != nil:
 		return false, fmt.Errorf("look at %s: %s", c.place(), oneLine(err))
@@ -63,26 +66,28 @@ func (c postgresConfig) sharesConnections(ctx context.Context, first *pgx.Conn) 
 		return false, err
 	}
 	defer func() { err = errors.Join(err, second.Close(ctx)) }()
+	look, cancel := context.WithTimeout(ctx, poolerTimeout)
+	defer cancel()
 	for range poolerTries {
-		before, err := backend(ctx, first)
+		before, err := backend(look, first)
 		if err != nil {
 			return false, err
 		}
-		if _, err := second.Exec(ctx, `BEGIN`); err != nil { // while it is open nobody else gets the same
+		if _, err := second.Exec(look, `BEGIN`); err != nil { // while it is open nobody else gets the same
 			if _, refused := errors.AsType[*pgconn.PgError](err); refused { // pool_mode=statement
 				return true, nil
 			}
 			return false, err
 		}
-		other, err := backend(ctx, second)
+		other, err := backend(look, second)
 		if err != nil || other == before {
 			return err == nil, err
 		}
-		after, err := backend(ctx, first)
+		after, err := backend(look, first)
 		if err != nil || after != before {
 			return err == nil, err
 		}
-		if _, err := second.Exec(ctx, `ROLLBACK`); err != nil {
+		if _, err := second.Exec(look, `ROLLBACK`); err != nil {
 			return false, err
 		}
 	}

@@ -2,12 +2,16 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -105,4 +109,26 @@ func (w lockedWriter) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.to.Write(p)
+}
+
+// TestFirstConnection: the first connection may take as long as the URL says, be it one of a database that has to wake up.
+func TestFirstConnection(t *testing.T) {
+	t.Parallel()
+	o := newSchema(t)
+	o.URL += "&connect_timeout=100"
+	var dials atomic.Int32
+	o.tweak = func(c *postgresConfig) {
+		dial := c.DialFunc
+		c.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+			end, bounded := ctx.Deadline()
+			if left := time.Until(end); dials.Add(1) == 1 && (!bounded || left <= poolerTimeout || left > c.ConnectTimeout) {
+				t.Errorf("the first connection is given %v (%t), want what the URL says, %v", left, bounded, c.ConnectTimeout)
+			}
+			return dial(ctx, network, address)
+		}
+	}
+	check(t, "the control: it works", openOptions(t, o).Ping(t.Context()))
+	if dials.Load() == 0 {
+		t.Error("nothing was seen of the connections")
+	}
 }
