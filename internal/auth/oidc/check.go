@@ -76,7 +76,7 @@ func (c check) describe(ctx context.Context, speaker *issuer, baseURL string) bo
 		c.fail("keys", err, "does its jwks_uri answer?")
 		return false
 	}
-	keys, _ := m.keys.known()
+	keys := m.keys.known()
 	c.say("keys", "%d usable (%s), algorithms %s", len(keys), sorts(keys), strings.Join(names(m.algorithms), ", "))
 	if m.endSession == "" {
 		c.say("sign-out", "the provider has no page for signing out: people stay signed in there")

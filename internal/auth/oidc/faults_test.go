@@ -172,3 +172,48 @@ func TestRotatedKeys(t *testing.T) {
 		t.Errorf("8 tokens of an unknown key had the keys read %d times in %d s, want once a second at most", asked, seconds)
 	}
 }
+
+// TestKeysThatFail: while the keys can't be read, whoever sends tokens of unknown keys has them asked for no more often than while
+// they can. Nobody is told that such a token is bad, and who waits when they can be read again gets in.
+func TestKeysThatFail(t *testing.T) {
+	t.Parallel()
+	s := newStandIn(t)
+	p := providers(t, s.options())
+	if _, err := signIn(t, p, s); err != nil {
+		t.Fatal(err)
+	}
+	next := rsaKey(2048)
+	s.change(func(s *standIn) {
+		s.key, s.keyID = next, "two"
+		s.publish(next.Public(), "two")
+		s.paths["/keys"] = func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadGateway) }
+	})
+	before, begun := s.times("/keys"), time.Now()
+	for range 3 {
+		if _, err := signIn(t, p, s); reason(err) != "unavailable" {
+			t.Errorf("an unknown key while none can be read: got %v, want that the provider is unavailable", err)
+		}
+	}
+	var tries sync.WaitGroup
+	for range 8 {
+		tries.Go(func() {
+			if _, err := signIn(t, p, s); reason(err) != "unavailable" {
+				t.Errorf("one of several: got %v, want that the provider is unavailable", err)
+			}
+		})
+	}
+	tries.Wait()
+	asked, seconds := s.times("/keys")-before, int(time.Since(begun)/time.Second)
+	if asked == 0 || asked > seconds+1 {
+		t.Errorf("11 tokens of an unknown key had the keys asked for %d times in %d s, want once a second at most", asked, seconds)
+	}
+	s.change(func(s *standIn) { clear(s.paths) })
+	for range 4 {
+		tries.Go(func() {
+			if _, err := signIn(t, p, s); err != nil {
+				t.Errorf("the control: they can be read again: %v", err)
+			}
+		})
+	}
+	tries.Wait()
+}

@@ -19,7 +19,7 @@ import (
 const (
 	// keysLast is how long a key that the provider withdrew may still be taken.
 	keysLast = 15 * time.Minute
-	// keysPause is the least time between two readings: whoever sends tokens of unknown keys must not make us ask and ask.
+	// keysPause is the least time between two readings, failed ones included: whoever sends tokens of unknown keys must not make us ask and ask.
 	keysPause = time.Second
 )
 
@@ -36,17 +36,26 @@ type keySet struct {
 	flights singleflight.Group
 	mu      sync.RWMutex
 	keys    []jose.JSONWebKey
-	readAt  time.Time // when the keys were asked for
+	readAt  time.Time // when these keys were asked for
+	triedAt time.Time // when keys were last asked for, with or without an answer
+	failure error     // of the last try; an auth.ErrUnavailable
 }
 
 func newKeySet(url string, client *http.Client, algorithms []jose.SignatureAlgorithm) *keySet {
 	return &keySet{url: url, client: client, algorithms: algorithms}
 }
 
-func (k *keySet) known() ([]jose.JSONWebKey, time.Time) {
+func (k *keySet) known() []jose.JSONWebKey {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
-	return k.keys, k.readAt
+	return k.keys
+}
+
+// lately says when the keys were read, and how the last try went.
+func (k *keySet) lately() (readAt, triedAt time.Time, failure error) {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	return k.readAt, k.triedAt, k.failure
 }
 
 // ready reads the keys unless they were read lately. The error is auth.ErrUnavailable.
@@ -63,7 +72,7 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	if err := k.ready(ctx); err != nil {
 		return nil, err
 	}
-	keys, _ := k.known()
+	keys := k.known()
 	payload, _ := verifyBy(signed, keys)
 	if payload != nil {
 		return payload, nil
@@ -71,7 +80,7 @@ func (k *keySet) VerifySignature(ctx context.Context, token string) ([]byte, err
 	if err := k.readAfter(ctx, came); err != nil {
 		return nil, err
 	}
-	keys, _ = k.known()
+	keys = k.known()
 	payload, named := verifyBy(signed, keys)
 	switch {
 	case payload != nil:
@@ -99,15 +108,20 @@ func verifyBy(signed *jose.JSONWebSignature, keys []jose.JSONWebKey) (payload []
 }
 
 // readAfter has the keys read unless they were after that time. While they may not be read again it waits, for keysPause at
-// most: a provider that changes its key just after it was asked would seem to sign with one that it does not have.
+// most: a provider that changes its key just after it was asked would seem to sign with one that it does not have. A try of
+// somebody else that began meanwhile and failed has failed for this caller too, who would else wait for the next, and the next.
 func (k *keySet) readAfter(ctx context.Context, since time.Time) error {
+	came := time.Now()
 	for {
-		_, at := k.known()
-		if at.After(since) {
+		readAt, triedAt, failure := k.lately()
+		switch {
+		case readAt.After(since):
 			return nil
+		case failure != nil && triedAt.After(came):
+			return failure
 		}
 		select {
-		case <-time.After(time.Until(at.Add(keysPause))):
+		case <-time.After(time.Until(triedAt.Add(keysPause))):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -117,29 +131,29 @@ func (k *keySet) readAfter(ctx context.Context, since time.Time) error {
 	}
 }
 
-// read reads the keys unless somebody did within the pause. Those that were on their way already may be older than what the
+// read reads the keys unless somebody tried within the pause. Those that were on their way already may be older than what the
 // caller wants: they are as old as their question.
 func (k *keySet) read(ctx context.Context) error {
 	answer := k.flights.DoChan("", func() (any, error) {
 		began := time.Now()
-		if _, at := k.known(); began.Sub(at) < keysPause {
+		if _, triedAt, _ := k.lately(); began.Sub(triedAt) < keysPause {
 			return nil, nil
 		}
 		keys, err := remote.Keys(context.WithoutCancel(ctx), k.client, k.url)
 		if err != nil {
-			return nil, err
+			err = fmt.Errorf("%w: read the provider's keys: %w", auth.ErrUnavailable, err)
 		}
 		k.mu.Lock()
 		defer k.mu.Unlock()
-		k.keys, k.readAt = keys, began
-		return nil, nil
+		k.triedAt, k.failure = began, err
+		if err == nil {
+			k.keys, k.readAt = keys, began
+		}
+		return nil, err
 	})
 	select {
 	case result := <-answer:
-		if result.Err != nil {
-			return fmt.Errorf("%w: read the provider's keys: %w", auth.ErrUnavailable, result.Err)
-		}
-		return nil
+		return result.Err
 	case <-ctx.Done():
 		return ctx.Err()
 	}
