@@ -71,8 +71,9 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Time{}) // waiting for the hash is not the client's doing
-	// People paste a token of ours here. Nobody has such a name, so that from here on it need not be the token: not for directories,
-	// counters, the trail or the page.
+	// People paste a token of ours here. From here on it is not the token: not for directories, counters, the trail or the page. No
+	// account made here can be given such a name; one that a directory, a provider, a proxy or the Python AuthKit's database gave
+	// can't sign in here with a password.
 	credentials := auth.Credentials{Username: token.Mask(r.PostForm.Get("username")), Password: r.PostForm.Get("password")}
 	data := LoginData{Next: safeRedirect(r.PostForm.Get("next"), s.prefix), Username: credentials.Username}
 	account, address := identity.NameKey(credentials.Username), addressKey(clientFrom(r.Context()))

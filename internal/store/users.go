@@ -206,7 +206,9 @@ func (s *Store) UpsertUser(ctx context.Context, user identity.User) (identity.Us
 }
 
 // LastSeen is when the account's backend last told of it as far as is known here: at a sign-in, or when a session that goes on was
-// refreshed. It is zero for one that never signed in, or is gone.
+// refreshed. A refresh in which nobody was asked (of a provider that gives no refresh tokens, within oidc.Options.Unchecked) counts
+// as a word of the provider, and signing out ends the session's row and with it that word. It is zero for one that never signed in,
+// or is gone.
 func (s *Store) LastSeen(ctx context.Context, rowID int64) (time.Time, error) {
 	var at sql.NullInt64
 	err := s.read(ctx, "read when a user was last seen", readTimeout, func(ctx context.Context) error {
