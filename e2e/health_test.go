@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -26,6 +27,31 @@ func TestHealth(t *testing.T) {
 	t.Run("when it is ready", func(t *testing.T) { healthAfter(t, k) })
 	t.Run("who sees what", func(t *testing.T) { healthFor(t, k) })
 	t.Run("metrics", func(t *testing.T) { metricsOf(t, k) })
+	t.Run("when it hangs", func(t *testing.T) { healthHanging(t, k) })
+}
+
+// healthHanging stops the webserver, which neither ends nor answers then.
+func healthHanging(t *testing.T, k *kit) {
+	status := func(path string) int {
+		resp, _ := k.anonymous().do("GET", path, "")
+		return resp.StatusCode
+	}
+	pid := k.health().Dagster.PID
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/auth/health?type=ready", "/server_info"} {
+		k.eventually(time.Minute, path+" tells of it", func() bool { return status(path) == http.StatusServiceUnavailable })
+	}
+	if got := status("/auth/health?type=live"); got != http.StatusOK {
+		t.Errorf("live: got %d, want 200: AuthKit itself is well", got)
+	}
+	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/auth/health?type=ready", "/server_info"} {
+		k.eventually(time.Minute, path+" is well again", func() bool { return status(path) == http.StatusOK })
+	}
 }
 
 // healthBefore looks while Dagster is held in its start.

@@ -51,7 +51,7 @@ func typedTokens(t *testing.T, k *kit, tokens map[string]string) {
 	}
 	token := tokens["vic"]
 	refused := 0
-	for _, name := range []string{token, " " + token + "\t", "vic " + token, token[:40], strings.Repeat("x", 40) + token, token, token, token, token} {
+	for _, name := range []string{token, " " + token + "\t", "vic " + token, token[:40], token + token, strings.ToUpper(token), strings.Repeat("x", 40) + token, token, token, token, token} {
 		status, body := try(name)
 		if status == http.StatusTooManyRequests {
 			refused++
@@ -74,6 +74,15 @@ func typedTokens(t *testing.T, k *kit, tokens map[string]string) {
 	}
 	if n := k.count(typed + "event_type = 'RATE_LIMITED'"); n != 1 {
 		t.Errorf("the trail has %d rows for attempts that were too many, want one", n)
+	}
+	if got := k.signIn("ada").graphql("mutation "+token+" { "+token+": setNuxSeen }", nil); got.Status != http.StatusOK {
+		t.Errorf("a mutation with a token for its names: got %d: %s", got.Status, got.Body)
+	}
+	if n := k.count("SELECT count(*) FROM audit_events WHERE event ->> 'operation_name' = 'dak_***'"); n == 0 {
+		t.Error("the trail does not have a mutation that is called like a token, want it with dak_*** in its place")
+	}
+	if out, code := k.cliCode("", "create-token", "--user", "vic", "--name", token); code != 1 || strings.Contains(out, token) {
+		t.Errorf("a token that is named like another: exit code %d, want 1\n%s", code, strings.ReplaceAll(out, token, "TOKEN"))
 	}
 	// The counters hold names in small letters.
 	if n := k.count("SELECT count(*) FROM login_attempts WHERE account LIKE ?", "%"+strings.ToLower(token[4:30])+"%"); n != 0 {

@@ -247,6 +247,11 @@ func upstreamComesBack(t *testing.T, folders *kit, bare string) {
 	if resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("a query while it is gone: got %d and Retry-After %q, want 503", resp.StatusCode, resp.Header.Get("Retry-After"))
 	}
+	ready := func() int {
+		resp, _ := k.anonymous().do("GET", "/auth/health?type=ready", "")
+		return resp.StatusCode
+	}
+	k.eventually(time.Minute, "the probe tells that it is gone", func() bool { return ready() == http.StatusServiceUnavailable })
 	if listener, err = (&net.ListenConfig{}).Listen(context.Background(), "tcp", address); err != nil {
 		t.Fatal(err)
 	}
@@ -254,6 +259,7 @@ func upstreamComesBack(t *testing.T, folders *kit, bare string) {
 	go func() { _ = second.Serve(listener) }()
 	defer second.Close()
 	k.eventually(2*time.Minute, "Dagster is back", func() bool { return editor.graphql("{ version }", nil).Status == http.StatusOK })
+	k.eventually(time.Minute, "the probe tells that it is back", func() bool { return ready() == http.StatusOK })
 	if got := editor.addPartition("back"); !k.hasPartition("back") {
 		t.Errorf("a mutation after it came back: %s", got.Body)
 	}

@@ -96,6 +96,8 @@ func (n NewToken) check() error {
 		return errors.New("the token's name is empty: say what it is for")
 	case !utf8.ValidString(n.Name) || utf8.RuneCountInString(n.Name) > maxTokenName || strings.ContainsFunc(n.Name, unicode.IsControl):
 		return fmt.Errorf("the token's name is too long or has control characters: give at most %d visible ones", maxTokenName)
+	case token.Mask(n.Name) != n.Name:
+		return errors.New("the token's name looks like a token: say what it is for")
 	case n.Lifetime != 0 && (n.Lifetime < minLifetime || n.Lifetime > maxLifetime):
 		return errors.New("a token lasts from 1 second to 10 years")
 	case n.Location != "":

@@ -104,6 +104,7 @@ func (p *places) AssetLocations(ctx context.Context) (func(path []string) []stri
 type child struct {
 	*dagster.Upstream
 	*supervisor.Supervisor
+	prefix string
 }
 
 func newChild(
@@ -120,7 +121,7 @@ func newChild(
 	if err != nil {
 		return nil, err
 	}
-	return &child{about, process}, nil
+	return &child{about, process, cfg.PathPrefix}, nil
 }
 
 // Status is the child's part of the health answer.
@@ -130,6 +131,12 @@ func (c *child) Status() server.UpstreamStatus {
 		Ready: state.Phase == supervisor.Ready, State: string(state.Phase), PID: state.PID, Restarts: state.Restarts,
 		Since: state.Since, DagsterVersion: c.Version(), LastExit: state.LastExit,
 	}
+}
+
+// Answers asks the child.
+func (c *child) Answers(ctx context.Context) bool {
+	base, ready := c.Target()
+	return ready && c.Upstream.Answers(ctx, base.JoinPath(c.prefix))
 }
 
 // Target is the child's loopback address.
@@ -180,6 +187,9 @@ func (r *remote) Run(ctx context.Context) error {
 		}
 	}
 }
+
+// Answers asks it.
+func (r *remote) Answers(ctx context.Context) bool { return r.Upstream.Answers(ctx, r.root) }
 
 // Kill does nothing: the webserver is not ours.
 func (r *remote) Kill() {}

@@ -42,6 +42,7 @@ type Upstream struct {
 	log    zerolog.Logger
 	about  atomic.Pointer[about]
 	graph  atomic.Pointer[graph]
+	pulse  pulse
 	// graphing is full while somebody reads a new graph.
 	graphing chan struct{}
 }

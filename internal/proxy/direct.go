@@ -178,8 +178,11 @@ func (c *dagsterConn) answer(req *http.Request) (*http.Response, error) {
 		if err != nil {
 			return nil, err
 		}
-		if resp.StatusCode == http.StatusSwitchingProtocols {
+		switch {
+		case resp.StatusCode == http.StatusSwitchingProtocols:
 			return nil, errors.New("it changes the protocol")
+		case resp.StatusCode < http.StatusContinue:
+			return nil, errNoStatus
 		}
 		if resp.StatusCode >= http.StatusOK {
 			return resp, nil

@@ -162,6 +162,10 @@ func TestDirect(t *testing.T) {
 			_, _ = io.WriteString(w, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
 			return false
 		}, 1, 1, 1},
+		{"no status", func(w io.Writer, _ int, query string) bool {
+			_, _ = io.WriteString(w, strings.Replace(plainly(query), "200", "000", 1))
+			return true
+		}, 1, 1, 1},
 		{"no HTTP", func(w io.Writer, _ int, _ string) bool {
 			_, _ = io.WriteString(w, "220 mail.example ESMTP\r\n\r\n")
 			return false

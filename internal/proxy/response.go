@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,9 +11,16 @@ import (
 	"strings"
 )
 
+// errNoStatus is about an answer whose status net/http would not let us give on: RFC 9110, section 15, begins at 100.
+var errNoStatus = errors.New("the answer has no status")
+
 // modifyResponse changes Dagster's answer where it must be: pages get the menu and may not be framed by strangers, content
 // that pipelines wrote is kept from acting in the reader's name, and redirects lose the child's own address.
 func (p *Proxy) modifyResponse(resp *http.Response) error {
+	if resp.StatusCode < http.StatusContinue {
+		return errNoStatus
+	}
+	resp.Header.Del("X-Request-Id") // ours is in the audit trail
 	p.relocate(resp)
 	if p.foreignContent(resp.Request.URL.Path) {
 		sandbox(resp.Header)

@@ -49,7 +49,7 @@ func (s *Server) accessEvent(r *http.Request, j judged) audit.Event {
 		Type: audit.EventAccessControl, Username: id.Username, Identity: id.ID, Session: id.SessionID, Token: id.TokenID, TokenName: id.TokenName,
 		Action: r.Method, Resource: token.Mask(pathFrom(r.Context()).Decoded), Status: audit.StatusDenied,
 		Roles: []string{string(id.Role)}, Reason: j.Decision.Reason(), IP: c.Address.String(), RequestID: c.RequestID,
-		Timestamp: time.Now(), Targets: j.Targets,
+		Timestamp: time.Now(), Targets: masked(j.Targets),
 	}
 	switch {
 	case j.Decision.Allowed:
@@ -58,7 +58,7 @@ func (s *Server) accessEvent(r *http.Request, j judged) audit.Event {
 		event.Status = audit.StatusWouldDeny
 	}
 	if j.Operation != nil {
-		event.OperationName = j.Operation.Name
+		event.OperationName = token.Mask(j.Operation.Name)
 		event.Mutations = mutationNames(j.Operation)
 	}
 	return event
@@ -70,9 +70,19 @@ func mutationNames(op *graphql.Operation) []string {
 	}
 	names := make([]string, 0, len(op.Fields))
 	for _, field := range op.Fields {
-		names = append(names, field.Name)
+		names = append(names, token.Mask(field.Name))
 	}
 	return names
+}
+
+// masked are the targets without the tokens that somebody wrote there.
+func masked(targets map[string][]string) map[string][]string {
+	for _, values := range targets {
+		for i, value := range values {
+			values[i] = token.Mask(value)
+		}
+	}
+	return targets
 }
 
 func (s *Server) recordOutcome(ctx context.Context, event audit.Event, j judged, answer *answerCopy) {

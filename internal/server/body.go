@@ -12,8 +12,8 @@ import (
 // readTimeout bounds how long a client may take to send a request's body.
 const readTimeout = 60 * time.Second
 
-// maxLargeBodies is how many bodies of more than heavyBody, or of unknown length, one identity may be sending at a time. Each may
-// take as much memory as the greatest body for as long as its sender likes to take.
+// maxLargeBodies is how many requests with bodies of more than heavyBody, or of unknown length, one identity may have at a time. Each
+// may take as much memory as the greatest body, for as long as its sender likes to take, and several times that until it is answered.
 const maxLargeBodies = 8
 
 // body takes in what the client sends, and then asks anew who the client is: somebody who opened a request, lost their
@@ -32,10 +32,10 @@ func (s *Server) body(next http.Handler) http.Handler {
 			})
 			return
 		}
-		content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.Limits.Body))
 		if large {
-			s.bodies.closed(who)
+			defer s.bodies.closed(who)
 		}
+		content, err := io.ReadAll(http.MaxBytesReader(w, r.Body, s.Limits.Body))
 		if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 			s.refuse(w, r, refusal{
 				status: http.StatusRequestEntityTooLarge, code: "BAD_REQUEST",

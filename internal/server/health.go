@@ -47,6 +47,8 @@ func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 		answer.Status, status = "database "+database, http.StatusServiceUnavailable
 	case !upstream.Ready:
 		answer.Status, status = "dagster not ready", http.StatusServiceUnavailable
+	case !s.Upstream.Answers(r.Context()):
+		answer.Status, status = "dagster does not answer", http.StatusServiceUnavailable
 	}
 	if s.mayLookInside(r) {
 		answer.Version, answer.Uptime = s.Version, time.Since(s.started).Seconds()

@@ -130,6 +130,9 @@ type Sender struct {
 type Upstream interface {
 	Status() UpstreamStatus
 	Schema() *graphql.Schema
+	// Answers reports whether Dagster answers now, or has within the last second. It is ready until it is known to have ended, and
+	// may hang.
+	Answers(ctx context.Context) bool
 }
 
 // UpstreamStatus is the part of the health answer that is about Dagster.

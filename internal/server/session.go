@@ -69,7 +69,7 @@ func isActivity(r *http.Request) bool {
 func (s *Server) nobody(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case pathFrom(r.Context()).Route == dagster.ServerInfo && safeMethod(r.Method):
-		if !s.Upstream.Status().Ready {
+		if !s.Upstream.Status().Ready || !s.Upstream.Answers(r.Context()) {
 			s.refuse(w, r, notReady())
 			return
 		}

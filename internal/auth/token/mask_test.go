@@ -13,6 +13,8 @@ func TestMask(t *testing.T) {
 		"/x/" + text + "/y;" + text + "?":      "/x/" + Masked + "/y;" + Masked + "?",
 		"/x_" + text:                           "/x_" + Masked,
 		"/a" + text + "b":                      "/a" + Masked,
+		text + text:                            Masked,
+		"/" + strings.ToUpper(text) + ".":      "/" + Masked + ".",
 		"/" + text[:40]:                        "/" + Masked,
 		"/locations/dak_assets/jobs/dak_daily": "/locations/dak_assets/jobs/dak_daily",
 		"/runs/" + text[len(Prefix):]:          "/runs/" + text[len(Prefix):],
