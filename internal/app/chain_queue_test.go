@@ -252,3 +252,34 @@ func anyDone(t *testing.T, all []*reply) *reply {
 	t.Fatal("nobody has an answer")
 	return nil
 }
+
+// A large request takes memory until it is answered, not only while it is sent. Its sender's small ones go on, and so does everybody else.
+func TestChainLargeRequests(t *testing.T) {
+	t.Parallel()
+	k := startChain(t)
+	vic, larry := k.person("vic", identity.Viewer), k.person("larry", identity.Launcher)
+	large := func(p *person, number int) *reply {
+		body := fmt.Sprintf(`{"query":"{ version tab%d: version }","extensions":{"x":%q}}`, number, strings.Repeat("x", 2<<20))
+		return p.send(p.request(t.Context(), http.MethodPost, "/graphql", body))
+	}
+	const most = 8
+	all := []*reply{}
+	for i := range most {
+		all = append(all, large(vic, i))
+		k.entered(t, i+1)
+	}
+	tooMany := large(vic, most)
+	if got := tooMany.wait(t); tooMany.Code != http.StatusTooManyRequests || tooMany.Header().Get("Retry-After") == "" {
+		t.Errorf("the ninth: got %d %s, want 429", tooMany.Code, got)
+	}
+	all = append(all, large(larry, 100), vic.asks(`{ version small: version }`))
+	k.entered(t, most+2)
+	k.answerRest(all...)
+	again := large(vic, 200)
+	k.answerRest(again)
+	for i, a := range append(all, again) {
+		if a.Code != http.StatusOK {
+			t.Errorf("request %d: got %d %s", i, a.Code, a.Body)
+		}
+	}
+}
